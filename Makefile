@@ -1,0 +1,72 @@
+# `make help` lists what there is. Each target makes the environment it needs in .venv.
+
+PYTHON ?= python3
+TORCH := 2.13.0
+# Where torch comes from unless pip is told of a local wheel (PIP_FIND_LINKS): builds without CUDA, a tenth of the size.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# A folder that holds EMNIST/raw; empty: the official files are downloaded.
+DATA ?= $(wildcard ../shared/data/emnist)
+RECIPE ?= published
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test check bench train export clean
+
+help:  ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## use
+
+demo: $(VENV)/service  ## classify drawn sample scans with the whole service, and stop it again
+	@mkdir -p demo
+	$(BIN)/glyphq sample 2000 -o demo/scans.zip
+	$(BIN)/glyphq classify demo/scans.zip -o demo/predictions.csv --truth demo/scans.csv
+	head -n 6 demo/predictions.csv
+
+serve: $(VENV)/service  ## keep the service up at http://127.0.0.1:8000
+	$(BIN)/glyphq serve
+
+## check
+
+test: $(VENV)/development  ## run all tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: $(VENV)/development  ## lint, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+## measure
+
+bench: $(VENV)/development  ## glyphq and a plain PyTorch script on the same 20,000 scans, side by side
+	$(BIN)/python -m bench
+
+## train
+
+train: $(VENV)/development  ## train RECIPE on EMNIST Balanced into runs/; again to resume
+	$(BIN)/python -m training.train --recipe $(RECIPE) $(if $(DATA),--data $(DATA))
+
+export: $(VENV)/development  ## measure the finished run and write it as the shipped model
+	$(BIN)/python -m training.export --recipe $(RECIPE) $(if $(DATA),--data $(DATA))
+
+clean:  ## remove what the other targets made, but not runs/
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/torch:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "glyphq needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --no-index --no-deps torch==$(TORCH) 2>/dev/null || $(PIP) install --no-deps --index-url $(TORCH_INDEX) torch==$(TORCH)
+	@touch $@
+
+$(VENV)/service: $(VENV)/torch pyproject.toml
+	$(PIP) install -e '.[api,worker,embedded]'
+	@touch $@
+
+$(VENV)/development: $(VENV)/service
+	$(PIP) install -e '.[api,worker,embedded,training,dev]'
+	@touch $@

@@ -1,0 +1,29 @@
+"""`python -m api`: serve HTTP with uvicorn at the address of the settings, or on a socket that was handed down."""
+
+import argparse
+import logging
+import sys
+
+import uvicorn
+
+from api.app import create_app
+from glyphq.settings import Settings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
+    parser.add_argument("--fd", type=int, help="a listening socket, open under this number")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings()
+    if not (settings.loopback or settings.insecure_bind):
+        sys.exit(
+            f"error: {settings.host} can be reached from other machines and there are no keys. Bind to 127.0.0.1, "
+            "or set GLYPHQ_INSECURE_BIND=1 where something in front keeps strangers out."
+        )
+    address = {"fd": arguments.fd} if arguments.fd is not None else {"host": settings.host, "port": settings.port}
+    uvicorn.run(create_app(settings), **address, log_level="warning", server_header=False)
+
+
+if __name__ == "__main__":
+    main()

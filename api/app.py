@@ -1,0 +1,65 @@
+"""The application factory: opens every resource in one visible place, hands them down, closes them in turn."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI, Request, Response
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from api.events import Events
+from api.problems import add_problem_handlers, problem
+from api.reconciler import Reconciler
+from api.routes import router
+from api.service import Service
+from glyphq import __version__
+from glyphq.blobs import LocalBlobs
+from glyphq.broker import create_celery
+from glyphq.dispatch import Dispatcher
+from glyphq.ledger import Ledger
+from glyphq.progress import Progress, open_redis
+from glyphq.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API for these settings. Nothing is opened before it is started."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        ledger = Ledger(LocalBlobs(settings.store_path))
+        redis = open_redis(settings.redis_url)
+        progress = Progress(redis, window=settings.window_chunks, lease_seconds=settings.lease_seconds)
+        celery = create_celery(settings)
+        dispatcher = Dispatcher(ledger, progress, celery)
+        reconciler = Reconciler(settings, ledger, progress, dispatcher)
+        events = Events(settings.redis_url)
+        app.state.service = Service(settings, ledger, progress, dispatcher, reconciler, events)
+        running = [asyncio.create_task(reconciler.run()), asyncio.create_task(events.run())]
+        yield
+        for task in running:
+            task.cancel()
+        for task in running:
+            with suppress(asyncio.CancelledError):
+                await task
+        celery.close()
+        redis.close()
+
+    app = FastAPI(
+        title="glyphq",
+        version=__version__,
+        summary="Hand in a zip of scanned handwritten characters, follow the job, fetch a CSV of what they say.",
+        lifespan=lifespan,
+    )
+    app.include_router(router)
+    add_problem_handlers(app)
+
+    @app.middleware("http")
+    async def refuse_other_sites(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        # There are no keys yet, so a page of another site must not speak for whoever looks at it.
+        if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            return problem(403, "cross-site", "Refused", "Pages of other sites may not use this service.", {})
+        return await call_next(request)
+
+    if settings.loopback:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", settings.host])
+    return app

@@ -1,0 +1,51 @@
+"""Who waits for a job to move: one subscription to Redis a process, fanned out in memory. An event may be lost;
+waiters look
+again by themselves."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from glyphq.progress import EVENTS
+
+log = logging.getLogger(__name__)
+
+_RECONNECT_SECONDS = 1.0
+
+
+class Events:
+    """Tells waiters that a job has moved. `run` must be running."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._url = redis_url
+        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    @contextmanager
+    def watching(self, job_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the job moves."""
+        moved = asyncio.Event()
+        self._waiters[job_id].add(moved)
+        try:
+            yield moved
+        finally:
+            self._waiters[job_id].discard(moved)
+            if not self._waiters[job_id]:
+                del self._waiters[job_id]
+
+    async def run(self) -> None:
+        """Listen until cancelled, over every loss of the connection."""
+        while True:
+            try:
+                async with Redis.from_url(self._url, decode_responses=True) as redis, redis.pubsub() as channel:
+                    await channel.subscribe(EVENTS)
+                    async for message in channel.listen():
+                        for moved in self._waiters.get(message["data"], ()) if message["type"] == "message" else ():
+                            moved.set()
+            except RedisError as error:
+                log.warning("events: %s; listening again in %s s", error, _RECONNECT_SECONDS)
+            await asyncio.sleep(_RECONNECT_SECONDS)

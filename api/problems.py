@@ -1,0 +1,110 @@
+"""Where errors become HTTP answers, and nowhere else: RFC 9457 problems, and how OpenAPI shows them."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from glyphq.errors import (
+    DamagedObject,
+    EmptyInput,
+    GlyphqError,
+    IdempotencyMismatch,
+    InvalidArchive,
+    InvalidOption,
+    InvalidRequest,
+    JobAlreadyEnded,
+    JobNotFinished,
+    JobNotFound,
+    LimitExceeded,
+    StoreError,
+    StoreFull,
+    UnsupportedInput,
+    UploadInterrupted,
+)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+# status, title, and a detail that shows OpenAPI's readers what to expect
+_PROBLEMS: dict[type[GlyphqError], tuple[int, str, str]] = {
+    InvalidRequest: (400, "The request cannot be accepted", "The JSON body has no list of images."),
+    InvalidOption: (422, "An option is not valid", "top_k is a whole number from 1 to 10; 11 is not."),
+    UnsupportedInput: (415, "Not a zip, an image or pixel rows", "The body is neither a zip nor an image."),
+    EmptyInput: (422, "There is nothing to classify", "The archive holds no files."),
+    InvalidArchive: (422, "The archive cannot be trusted", "The zip is truncated: its end record is missing."),
+    LimitExceeded: (413, "The input is over a limit", "The upload is larger than 4294967296 bytes."),
+    UploadInterrupted: (400, "The upload was interrupted", "The form ended before its last boundary."),
+    IdempotencyMismatch: (422, "The Idempotency-Key was used for another request", "Use a new Idempotency-Key."),
+    JobNotFound: (404, "There is no such job", "There is no job '0199'."),
+    JobNotFinished: (409, "The job has not ended", "The job still runs; wait, or ask with partial=true."),
+    JobAlreadyEnded: (409, "The job has already ended", "There is nothing to cancel."),
+    StoreFull: (507, "The store is full", "Free space on the store, then submit again."),
+    DamagedObject: (503, "A stored object is damaged", "It is being made again; ask again in a few seconds."),
+    StoreError: (503, "The store does not answer", "Ask again in a few seconds."),
+}
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every error of the tree, of FastAPI's validation and of its routing as a problem."""
+
+    @app.exception_handler(GlyphqError)
+    def glyphq_error(_: Request, error: GlyphqError) -> JSONResponse:
+        status, title, _example = _PROBLEMS.get(type(error), (500, "Something went wrong", ""))
+        return problem(status, error.code, title, error.detail, _fields(error))
+
+    @app.exception_handler(RequestValidationError)
+    def validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        option = str(first["loc"][-1])
+        status, title, _example = _PROBLEMS[InvalidOption]
+        return problem(status, InvalidOption.code, title, f"{option}: {first['msg']}.", {"option": option})
+
+    @app.exception_handler(HTTPException)
+    def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        phrase = HTTPStatus(error.status_code).phrase
+        code = phrase.lower().replace(" ", "-")
+        return problem(error.status_code, code, phrase, f"{error.detail}. The API is described at /docs.", {})
+
+
+def problem(status: int, code: str, title: str, detail: str, fields: Mapping[str, Any]) -> JSONResponse:
+    """One RFC 9457 answer. 503 and 507 say when to come again."""
+    body = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail, "code": code, **fields}
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (503, 507) else {}
+    return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
+
+
+def responses(*errors: type[GlyphqError]) -> dict[int | str, dict[str, Any]]:
+    """What a route can answer with, for OpenAPI: one example an error, grouped by status."""
+    answers: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        status, title, detail = _PROBLEMS[error]
+        answer = answers.setdefault(status, {"description": "", "content": {MEDIA_TYPE: {"examples": {}}}})
+        answer["description"] = f"{answer['description']}; {title}".lstrip("; ")
+        answer["content"][MEDIA_TYPE]["schema"] = {"$ref": "#/components/schemas/Problem"}
+        answer["content"][MEDIA_TYPE]["examples"][error.code] = {
+            "value": {
+                "type": f"/problems/{error.code}",
+                "title": title,
+                "status": status,
+                "detail": detail,
+                "code": error.code,
+            }
+        }
+    return answers
+
+
+def _fields(error: GlyphqError) -> dict[str, Any]:
+    match error:
+        case LimitExceeded():
+            return {"limit": error.limit, "value": error.value}
+        case InvalidOption():
+            return {"option": error.option}
+        case JobNotFinished():
+            return {"job": error.job}
+        case _:
+            return {}

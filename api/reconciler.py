@@ -1,0 +1,96 @@
+"""What makes the promise good: finds what Redis, Celery or a worker has lost, and has it done.
+
+Looks at Redis every few seconds. Looks at the whole store at start, when Redis has forgotten its epoch, after a
+write to
+Redis failed, and every few minutes. Runs under a lock in Redis; two at once would be harmless.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+
+from kombu.exceptions import OperationalError
+from redis import Redis, RedisError
+
+from glyphq.dispatch import Dispatcher
+from glyphq.errors import DamagedObject, JobNotFound, StoreError
+from glyphq.ledger import Ledger
+from glyphq.progress import RECONCILER_LOCK, Progress
+from glyphq.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_DAY_SECONDS = 24 * 3600.0
+
+
+class Reconciler:
+    """One a process; `run` must be running."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, progress: Progress, dispatcher: Dispatcher) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._progress = progress
+        self._dispatcher = dispatcher
+        self._store_due = 0.0  # on the monotonic clock
+        self._name = uuid.uuid4().hex
+
+    def look_at_store(self) -> None:
+        """Something that Redis should have been told was not: do not wait for the next pass over the store."""
+        self._store_due = 0.0
+
+    async def run(self) -> None:
+        """Pass after pass, until cancelled."""
+        while True:
+            await asyncio.to_thread(self.reconcile)
+            await asyncio.sleep(self._settings.reconcile_seconds)
+
+    def reconcile(self) -> None:
+        """One pass. What fails is logged and left to the next."""
+        try:
+            if not self._locked(self._progress.redis):
+                return
+            if time.monotonic() >= self._store_due or self._progress.epoch_missing():
+                self._store_pass()
+            self._redis_pass()
+        except (RedisError, OperationalError) as error:
+            log.warning("reconciler: Redis: %s", error)
+            self.look_at_store()
+        except StoreError as error:
+            log.warning("reconciler: %s", error.detail)
+
+    def _locked(self, redis: "Redis") -> bool:
+        milliseconds = int(self._settings.reconcile_seconds * 5000)
+        if redis.set(RECONCILER_LOCK, self._name, nx=True, px=milliseconds):
+            return True
+        if redis.get(RECONCILER_LOCK) != self._name:
+            return False
+        redis.pexpire(RECONCILER_LOCK, milliseconds)
+        return True
+
+    def _store_pass(self) -> None:
+        """Make Redis say what the store says. The epoch comes last: a flush meanwhile means another pass."""
+        nonce = uuid.uuid4().hex
+        self._progress.begin_epoch(nonce)
+        for owner, job_id in self._ledger.open_jobs():
+            try:
+                self._dispatcher.restore(self._ledger.job(owner, job_id))
+            except JobNotFound:
+                continue
+            except DamagedObject as error:
+                log.warning("job %s: %s", job_id, error.detail)
+        swept = self._ledger.sweep(self._settings.retention_days * _DAY_SECONDS)
+        if swept:
+            log.info("reconciler: %d old jobs and orphans erased", swept)
+        if self._progress.publish_epoch(nonce):
+            self._store_due = time.monotonic() + self._settings.reconcile_store_seconds
+
+    def _redis_pass(self) -> None:
+        for owner, job_id in self._progress.open_jobs():
+            try:
+                self._dispatcher.recover(self._ledger.job(owner, job_id))
+            except JobNotFound:
+                self._progress.forget(owner, job_id)
+            except DamagedObject as error:
+                log.warning("job %s: %s", job_id, error.detail)
+        self._dispatcher.recover_interactive()

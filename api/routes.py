@@ -1,0 +1,325 @@
+"""The routes: each validates, calls one function, shapes the answer."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from api.problems import responses
+from api.schemas import JobPage, JobView, Readiness, RowView
+from api.service import OWNER, Service
+from api.uploads import Upload, accept, receive
+from glyphq import results
+from glyphq.errors import (
+    DamagedObject,
+    EmptyInput,
+    IdempotencyMismatch,
+    InvalidArchive,
+    InvalidOption,
+    InvalidRequest,
+    JobAlreadyEnded,
+    JobNotFinished,
+    JobNotFound,
+    LimitExceeded,
+    StoreError,
+    StoreFull,
+    UnsupportedInput,
+    UploadInterrupted,
+)
+from glyphq.jobs import FILENAME_ENCODINGS, MAX_TOP_K, Invert, Job, JobState, Options
+from glyphq.labels import NAMED_CHARSETS
+from glyphq.vision.checkpoint import SHIPPED, read_card
+
+router = APIRouter()
+
+Format = Literal["csv", "json", "ndjson"]
+_MEDIA_TYPES: dict[Format, str] = {
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+    "ndjson": "application/x-ndjson",
+}
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+Served = Annotated[Service, Depends(_service)]
+JobId = Annotated[
+    str, Path(description="A job id, as answered by POST /v1/jobs.", examples=["019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11"])
+]
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_SUBMISSION = {
+    "requestBody": {
+        "required": True,
+        "description": "A zip or one image as it is, a form with one or more files, or EMNIST pixel rows.",
+        "content": {
+            "application/zip": _BINARY,
+            "image/*": _BINARY,
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {
+                        "images": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {
+                                "type": "array",
+                                "minItems": 784,
+                                "maxItems": 784,
+                                "items": {"type": "number", "minimum": 0, "maximum": 255},
+                            },
+                        }
+                    },
+                },
+                "example": {"images": [[0] * 784]},
+            },
+        },
+    }
+}
+
+
+def _query_options(
+    name: Annotated[str | None, Query(description="A name to find the job by.")] = None,
+    top_k: Annotated[str | None, Query(description=f"Answers a row, 1 to {MAX_TOP_K}.", examples=["3"])] = None,
+    charset: Annotated[
+        str | None,
+        Query(
+            description=f"What can occur: {', '.join(NAMED_CHARSETS)}, or any string of classes.", examples=["digits"]
+        ),
+    ] = None,
+    invert: Annotated[
+        str | None, Query(description=f"Light ink on a dark ground: {', '.join(Invert)}.", examples=["auto"])
+    ] = None,
+    filename_encoding: Annotated[
+        str | None,
+        Query(
+            description=f"Of names in a zip that are not marked as UTF-8: {', '.join(FILENAME_ENCODINGS)}.",
+            examples=["cp866"],
+        ),
+    ] = None,
+) -> dict[str, str]:
+    given = {"name": name, "top_k": top_k, "charset": charset, "invert": invert, "filename_encoding": filename_encoding}
+    return {option: value for option, value in given.items() if value is not None}
+
+
+@router.post(
+    "/v1/jobs",
+    status_code=202,
+    response_model=JobView,
+    response_model_exclude_unset=True,
+    openapi_extra=_SUBMISSION,
+    responses={
+        202: {"description": "Accepted and durable; `Location` is the job.", "headers": {"Location": {"schema":
+        {"type": "string"}}}},
+        200: {"model": JobView, "description": "Waited for (`Prefer: wait=N`) and ended."},
+        **responses(
+            InvalidRequest, UploadInterrupted, LimitExceeded, UnsupportedInput, EmptyInput, InvalidArchive,
+            InvalidOption, IdempotencyMismatch, StoreError, StoreFull,
+        ),
+    },
+)  # fmt: skip
+async def submit(
+    request: Request,
+    service: Served,
+    query: Annotated[dict[str, str], Depends(_query_options)],
+    idempotency_key: Annotated[
+        str | None, Header(description="Repeats with the same key, body and options answer the same job.")
+    ] = None,
+    prefer: Annotated[
+        str | None, Header(description="`wait=10` holds the request until the job has ended, 10 seconds at most.")
+    ] = None,
+) -> Response:
+    """Hand in scans: a zip, an image, several images in a form, or EMNIST pixel rows."""
+    key = _checked_idempotency_key(idempotency_key)
+    wait_seconds = min(_wait_seconds(prefer), service.settings.max_wait_seconds)
+    Options.from_strings(**query)
+    with Upload(service.ledger, service.settings) as upload:
+        await receive(request, upload)
+        options = Options.from_strings(**{**query, **upload.options})
+        job = await run_in_threadpool(accept, upload, options, OWNER, key)
+    await run_in_threadpool(service.enqueue, job)
+    if wait_seconds:
+        await service.wait(job, wait_seconds)
+    return await run_in_threadpool(_accepted, service, job, waited=bool(wait_seconds))
+
+
+def _accepted(service: Service, job: Job, *, waited: bool) -> Response:
+    view = service.view(job.owner, job.id)
+    headers = {"Location": view.links["self"]}
+    if not (waited and view.state.ended):
+        return JSONResponse(view.model_dump(mode="json", exclude={"results"}), 202, headers)
+    if job.interactive:
+        _, rows = service.rows(job, partial=False)
+        view.results = [RowView(**row) for batch in rows for row in results.to_row_dicts(batch)]
+        return JSONResponse(view.model_dump(mode="json"), 200, headers)
+    return JSONResponse(view.model_dump(mode="json", exclude={"results"}), 200, headers)
+
+
+def _checked_idempotency_key(key: str | None) -> str | None:
+    if key is not None and not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):
+        raise InvalidOption(
+            "Idempotency-Key", "An Idempotency-Key has 1 to 200 printable ASCII characters, such as a UUID."
+        )
+    return key
+
+
+def _wait_seconds(prefer: str | None) -> float:
+    """RFC 7240: preferences that are not understood are ignored."""
+    found = re.search(r"(?:^|[,;\s])wait=(\d{1,5})(?:$|[,;\s])", prefer or "")
+    return float(found[1]) if found else 0.0
+
+
+@router.get(
+    "/v1/jobs",
+    response_model_exclude={"jobs": {"__all__": {"results"}}},
+    responses=responses(InvalidOption),
+)
+def list_jobs(
+    service: Served,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=64)] = None,
+    state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
+) -> JobPage:
+    """Your jobs, newest first."""
+    return service.page(OWNER, limit, cursor, state)
+
+
+@router.get(
+    "/v1/jobs/{job_id}",
+    response_model_exclude={"results"},
+    responses=responses(JobNotFound, StoreError),
+)
+def get_job(service: Served, job_id: JobId, response: Response) -> JobView:
+    """How far a job is: state, counts that add up, rate, time left."""
+    view = service.view(OWNER, job_id)
+    if not view.state.ended:
+        response.headers["Retry-After"] = "1"
+    return view
+
+
+_RESULTS_EXAMPLES: dict[str, Any] = {
+    "text/csv": {
+        "schema": {"type": "string"},
+        "example": "row,filename,label,confidence,label_2,confidence_2,status,reason,detail\n"
+        "0,a/1.png,7,0.9987,1,0.0009,classified,,\n",
+    },
+    "application/json": {
+        "schema": {"type": "object"},
+        "example": {"job": "019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11", "complete": True, "results": []},
+    },
+    "application/x-ndjson": {"schema": {"type": "string"}},
+}
+
+
+@router.get(
+    "/v1/jobs/{job_id}/results",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The rows in order; the header `Glyphq-Complete` says whether these are all.",
+            "content": _RESULTS_EXAMPLES,
+            "headers": {"Glyphq-Complete": {"schema": {"type": "string", "enum": ["true", "false"]}}},
+        },
+        **responses(JobNotFound, JobNotFinished, InvalidOption, DamagedObject, StoreError),
+    },
+)
+def get_results(
+    service: Served,
+    job_id: JobId,
+    format: Annotated[Format | None, Query(description="Else the Accept header decides; else CSV.")] = None,  # noqa: A002
+    partial: Annotated[bool, Query(description="Of a running job, the rows there are.")] = False,
+    accept: Annotated[str, Header()] = "",
+) -> StreamingResponse:
+    """A job's rows as CSV, JSON or NDJSON."""
+    accepted: list[Format] = [name for name, media in _MEDIA_TYPES.items() if media.split(";")[0] in accept]
+    chosen: Format = format or (accepted[0] if accepted else "csv")
+    job = service.ledger.job(OWNER, job_id)
+    end, rows = service.rows(job, partial=partial)
+    body = _BODIES[chosen](job, rows, end is not None)
+    headers = {
+        "Glyphq-Complete": str(end is not None).lower(),
+        "Content-Disposition": f'attachment; filename="{job.id}.{chosen}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(body, media_type=_MEDIA_TYPES[chosen], headers=headers)
+
+
+def _csv_body(job: Job, rows: Iterator[Any], complete: bool) -> Iterator[bytes]:  # noqa: ARG001  # all forms are called alike
+    yield results.csv_header(job.options.top_k)
+    yield from (results.to_csv(batch, job.options.top_k) for batch in rows)
+
+
+def _ndjson_body(job: Job, rows: Iterator[Any], complete: bool) -> Iterator[bytes]:  # noqa: ARG001
+    yield from map(results.to_ndjson, rows)
+
+
+def _json_body(job: Job, rows: Iterator[Any], complete: bool) -> Iterator[bytes]:
+    yield f'{{"job": "{job.id}", "complete": {str(complete).lower()}, "results": ['.encode()
+    separator = b""
+    for batch in rows:
+        lines = results.to_ndjson(batch).removesuffix(b"\n")
+        yield separator + lines.replace(b"\n", b",\n")
+        separator = b",\n"
+    yield b"]}\n"
+
+
+_BODIES: dict[Format, Callable[[Job, Iterator[Any], bool], Iterator[bytes]]] = {
+    "csv": _csv_body,
+    "ndjson": _ndjson_body,
+    "json": _json_body,
+}
+
+
+@router.post(
+    "/v1/jobs/{job_id}/cancel",
+    response_model_exclude={"results"},
+    responses=responses(JobNotFound, JobAlreadyEnded, StoreError),
+)
+def cancel_job(service: Served, job_id: JobId) -> JobView:
+    """Stop a job and keep what is done; the rest become cancelled rows."""
+    return service.cancel(service.ledger.job(OWNER, job_id))
+
+
+@router.delete("/v1/jobs/{job_id}", status_code=204, responses=responses(JobNotFound, StoreError))
+def delete_job(service: Served, job_id: JobId) -> Response:
+    """Erase a job: input, results and record."""
+    service.delete(OWNER, job_id)
+    return Response(status_code=204)
+
+
+@router.get("/v1/model", response_class=JSONResponse)
+def get_model(service: Served) -> JSONResponse:
+    """The model's card: classes, architecture, digest, measured accuracy, calibration."""
+    return JSONResponse(read_card(service.settings.model or SHIPPED).fields)
+
+
+@router.get("/healthz")
+def healthz() -> dict[str, str]:
+    """Whether this process lives."""
+    return {"status": "ok"}
+
+
+@router.get(
+    "/readyz",
+    responses={503: {"model": Readiness, "description": "Not ready; the checks say why."}},
+)
+def readyz(service: Served, response: Response) -> Readiness:
+    """Whether work can be done: Redis, store, and a worker heard from."""
+    checks = service.checks()
+    ready = all(check == "ok" for check in checks.values())
+    response.status_code = 200 if ready else 503
+    return Readiness(ready=ready, checks=checks)

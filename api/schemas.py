@@ -1,0 +1,178 @@
+"""The shapes of the HTTP API's JSON, and how jobs become them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from glyphq.jobs import Counts, End, Job, JobState
+
+_EXAMPLE_ID = "019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11"
+
+
+class CountsView(BaseModel):
+    """Rows by status; total is always the sum of the others."""
+
+    total: int
+    pending: int
+    classified: int
+    blank: int
+    rejected: int
+    cancelled: int
+
+
+class OptionsView(BaseModel):
+    """The options the job was submitted with."""
+
+    name: str | None
+    top_k: int
+    charset: str
+    invert: str
+    filename_encoding: str
+
+
+class ModelView(BaseModel):
+    """Which weights on which engine made results of the job."""
+
+    digest: str
+    engine: str
+
+
+class RowView(BaseModel):
+    """What became of one input."""
+
+    row: int
+    filename: str
+    status: str
+    label: str | None
+    confidence: float | None
+    top: list[dict[str, Any]]
+    reason: str | None
+    detail: str | None
+
+
+class JobView(BaseModel):
+    """A job as its owner sees it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": _EXAMPLE_ID,
+                "name": "ledger 1897",
+                "kind": "zip",
+                "state": "running",
+                "created_at": "2026-01-31T12:00:00Z",
+                "ended_at": None,
+                "counts": {
+                    "total": 20000,
+                    "pending": 9760,
+                    "classified": 10238,
+                    "blank": 2,
+                    "rejected": 0,
+                    "cancelled": 0,
+                },
+                "ignored": 3,
+                "progress": 0.512,
+                "rate": 12400.0,
+                "eta_seconds": 0.8,
+                "options": {
+                    "name": "ledger 1897",
+                    "top_k": 3,
+                    "charset": "all",
+                    "invert": "auto",
+                    "filename_encoding": "cp437",
+                },
+                "models": [],
+                "warnings": [],
+                "links": {
+                    "self": f"/v1/jobs/{_EXAMPLE_ID}",
+                    "results": f"/v1/jobs/{_EXAMPLE_ID}/results",
+                    "cancel": f"/v1/jobs/{_EXAMPLE_ID}/cancel",
+                },
+            }
+        }
+    )
+
+    id: str
+    name: str | None = None
+    kind: str | None = Field(None, description="zip, image, images or pixels; null where the record cannot be read.")
+    state: JobState
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+    counts: CountsView
+    ignored: int = Field(0, description="Folders and desktop litter in the archive: no inputs, no rows.")
+    progress: float = Field(description="Share of rows done, 0 to 1.")
+    rate: float | None = Field(None, description="Images a second since the job was accepted.")
+    eta_seconds: float | None = None
+    options: OptionsView | None = None
+    models: list[ModelView] = []
+    warnings: list[str] = []
+    links: dict[str, str]
+    results: list[RowView] | None = Field(None, description="Of a single image or a handful, when waited for.")
+
+
+class JobPage(BaseModel):
+    """Some jobs, newest first; `next` is the cursor of the following page."""
+
+    jobs: list[JobView]
+    next: str | None
+
+
+class Problem(BaseModel):
+    """RFC 9457: what went wrong and what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+class Readiness(BaseModel):
+    """Whether work can be done now, and what stands in the way: each check is `ok` or a sentence."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"ready": True, "checks": {"redis": "ok", "store": "ok", "worker": "ok"}}}
+    )
+
+    ready: bool
+    checks: dict[str, str]
+
+
+def job_view(job: Job, end: End | None, counts: Counts, now: float) -> JobView:
+    """A job at `now`, in seconds since the epoch."""
+    seconds = max((end.ended_at if end else now) - job.created_at, 1e-3)
+    rate = counts.done / seconds if counts.done else None
+    return JobView(
+        id=job.id,
+        name=job.options.name,
+        kind=job.kind.value,
+        state=end.outcome if end else JobState.RUNNING if counts.done else JobState.QUEUED,
+        created_at=datetime.fromtimestamp(job.created_at, UTC),
+        ended_at=datetime.fromtimestamp(end.ended_at, UTC) if end else None,
+        counts=CountsView(**counts.as_dict()),
+        ignored=job.ignored,
+        progress=round(counts.done / counts.total, 4),
+        rate=round(rate, 1) if rate else None,
+        eta_seconds=round(counts.pending / rate, 1) if rate and not end else None,
+        options=OptionsView(**job.options.as_dict()),
+        models=[ModelView(digest=model.digest, engine=model.engine) for model in end.models] if end else [],
+        links=_links(job.id),
+    )
+
+
+def failed_view(job_id: str) -> JobView:
+    """A job whose stored record cannot be read."""
+    return JobView(
+        id=job_id,
+        state=JobState.FAILED,
+        counts=CountsView(**Counts(0).as_dict()),
+        progress=0.0,
+        warnings=[JobState.FAILED.sentence],
+        links=_links(job_id),
+    )
+
+
+def _links(job_id: str) -> dict[str, str]:
+    this = f"/v1/jobs/{job_id}"
+    return {"self": this, "results": f"{this}/results", "cancel": f"{this}/cancel"}

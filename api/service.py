@@ -1,0 +1,162 @@
+"""What the routes ask: jobs as they are now, from ledger and progress. Knows nothing of HTTP.
+
+The ledger is asked for what is true; Redis only for what is quick. Every answer is the same without Redis, if slower.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pyarrow as pa
+from kombu.exceptions import OperationalError
+from redis import RedisError
+
+from api.events import Events
+from api.reconciler import Reconciler
+from api.schemas import JobPage, JobView, failed_view, job_view
+from glyphq.dispatch import Dispatcher
+from glyphq.errors import DamagedObject, JobNotFinished, JobNotFound, StoreError
+from glyphq.jobs import Counts, End, Job, JobState
+from glyphq.ledger import Ledger, chunk_of
+from glyphq.progress import Progress
+from glyphq.settings import Settings
+
+log = logging.getLogger(__name__)
+
+OWNER = "local"
+_LOOKED_AT_PER_PAGE = 1000  # jobs read for one page when a state is asked for
+_LOOK_AGAIN_SECONDS = 1.0  # for an end, should its event be lost
+_PROBE = "probe/readyz"
+
+
+@dataclass(frozen=True)
+class Service:
+    """The resources of the API process, opened by `api.app` and handed to every route."""
+
+    settings: Settings
+    ledger: Ledger
+    progress: Progress
+    dispatcher: Dispatcher
+    reconciler: Reconciler
+    events: Events
+
+    def enqueue(self, job: Job) -> None:
+        """Send the job's first work. May fail harmlessly: the reconciler finds what was not sent."""
+        try:
+            self.dispatcher.start(job)
+        except (RedisError, OperationalError) as error:
+            log.warning("job %s is accepted but not yet sent: %s", job.id, error)
+            self.reconciler.look_at_store()
+
+    async def wait(self, job: Job, seconds: float) -> None:
+        """Until the job has ended, `seconds` at the most."""
+        deadline = time.monotonic() + seconds
+        with self.events.watching(job.id) as moved:
+            while not await asyncio.to_thread(self.ledger.has_ended, job):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(moved.wait(), min(left, _LOOK_AGAIN_SECONDS))
+                moved.clear()
+
+    def view(self, owner: str, job_id: str) -> JobView:
+        """The job now. Raises JobNotFound."""
+        try:
+            job = self.ledger.job(owner, job_id)
+        except DamagedObject:
+            return failed_view(job_id)
+        end = self.ledger.end(job)
+        return job_view(job, end, end.counts if end else self._counts(job), time.time())
+
+    def _counts(self, job: Job) -> Counts:
+        try:
+            known = self.progress.counts(job.id, job.total)
+        except RedisError:
+            known = None
+        return known or self.ledger.tally(job, self.ledger.stored_chunks(job)).counts
+
+    def page(self, owner: str, limit: int, before: str | None, state: JobState | None) -> JobPage:
+        """The owner's jobs, newest first, from just before the id `before`."""
+        ids = [job_id for job_id in reversed(self.ledger.ids(owner)) if before is None or job_id < before]
+        views: list[JobView] = []
+        for looked_at, job_id in enumerate(ids, 1):
+            with suppress(JobNotFound):  # deleted meanwhile
+                view = self.view(owner, job_id)
+                if state in (None, view.state):
+                    views.append(view)
+            if len(views) == limit or looked_at == _LOOKED_AT_PER_PAGE:
+                return JobPage(jobs=views, next=job_id if looked_at < len(ids) else None)
+        return JobPage(jobs=views, next=None)
+
+    def rows(self, job: Job, *, partial: bool) -> tuple[End | None, Iterator[pa.RecordBatch]]:
+        """The job's end, if any, and its rows. Raises JobNotFinished, and DamagedObject for rows that must be made
+        again.
+        """
+        end = self.ledger.end(job)
+        if end is None and not partial:
+            view = self.view(job.owner, job.id)
+            raise JobNotFinished(
+                f"{view.counts.pending:,} of {job.total:,} rows are still to come. "
+                "Wait for the job to end, or ask with partial=true.",
+                view.model_dump(mode="json", exclude_none=True),
+            )
+        rows = self._mending(job, end)
+        first = next(rows, None)  # what is wrong with the first chunk is said before the answer begins
+        return end, _put_back(first, rows)
+
+    def _mending(self, job: Job, end: End | None) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self.ledger.rows(job, end)
+        except DamagedObject as error:
+            log.warning("job %s: %s; it is made again", job.id, error.detail)
+            chunk = chunk_of(error.key)
+            if chunk is not None:
+                self.dispatcher.mend(job, chunk)
+            raise
+
+    def cancel(self, job: Job) -> JobView:
+        """Stop the job and keep what is done. Raises JobAlreadyEnded."""
+        self.ledger.cancel(job)
+        self._forget(job)
+        return self.view(job.owner, job.id)
+
+    def delete(self, owner: str, job_id: str) -> None:
+        """Erase the job, whatever its state. Raises JobNotFound."""
+        try:
+            job = self.ledger.job(owner, job_id)
+        except DamagedObject:
+            self.ledger.delete_damaged(owner, job_id)
+            return
+        self.ledger.delete(job)
+        self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        try:
+            self.progress.forget(job.owner, job.id)
+        except RedisError as error:
+            log.warning("job %s: Redis was not told of its end: %s", job.id, error)
+
+    def checks(self) -> dict[str, str]:
+        """What stands between the service and work: `ok`, or a sentence."""
+        checks = {"redis": "ok", "store": "ok", "worker": "ok"}
+        try:
+            if not self.progress.workers():
+                checks["worker"] = "No worker has been heard from in the last seconds. Start one: python -m worker"
+        except RedisError as error:
+            checks["redis"] = f"Redis does not answer: {error}"
+            checks["worker"] = "Unknown while Redis does not answer."
+        try:
+            self.ledger.blobs.replace(_PROBE, b"")
+        except StoreError as error:
+            checks["store"] = error.detail
+        return checks
+
+
+def _put_back(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    if first is not None:
+        yield first
+    yield from rest

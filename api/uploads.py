@@ -1,0 +1,375 @@
+"""From the bytes of a request to an accepted job. Streams to the store, hashing and counting; knows nothing of Redis.
+
+A body is a zip or an image as it is, a multipart form of one or more files with options as fields, or JSON pixel
+rows. What
+it is, is told by its bytes. Nothing exists until the record does; whatever fails before leaves nothing behind.
+"""
+
+import asyncio
+import hashlib
+import io
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import pyarrow as pa
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+from uuid_utils import uuid7
+
+from glyphq.archive import index_zip, raw_batch, sniff
+from glyphq.blobs import BlobWriter
+from glyphq.errors import (
+    EmptyInput,
+    InvalidOption,
+    InvalidRequest,
+    LimitExceeded,
+    StoreFull,
+    UnsupportedInput,
+    UploadInterrupted,
+)
+from glyphq.jobs import Job, Kind, Options
+from glyphq.ledger import Ledger, data_prefix, index_key, input_key, write_index
+from glyphq.settings import Settings
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+_BUFFER_BYTES = 1 << 20
+_HEAD_BYTES = 512
+_MAX_FIELD_BYTES = 4096
+_MAX_FIELDS = 32
+_PIXELS = 784
+_WHITE = 255
+
+
+@dataclass
+class Part:
+    """One file of the upload: where it lies in the input, and its first bytes."""
+
+    name: str
+    offset: int
+    size: int = 0
+    head: bytes = b""
+
+
+@dataclass
+class Upload:
+    """What has arrived. Small inputs stay in memory; others are staged in the store.
+
+    A context manager: leaving it discards what is staged and has not been committed.
+    """
+
+    ledger: Ledger
+    settings: Settings
+    options: dict[str, str] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    pixels: bool = False
+    size: int = 0
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    buffer: bytearray = field(default_factory=bytearray)
+    staged: BlobWriter | None = None
+
+    def begin(self, name: str) -> None:
+        limit = self.settings.max_form_images
+        if len(self.parts) >= limit:
+            raise LimitExceeded("max_form_images", limit, f"A form takes at most {limit:,} files. Put them in a zip.")
+        self.parts.append(Part(name, self.size))
+
+    def add(self, data: bytes | memoryview) -> None:
+        """More bytes of the last part."""
+        part, limit = self.parts[-1], self.settings.max_upload_bytes
+        if self.size + len(data) > limit:
+            raise _upload_too_large(limit)
+        if len(part.head) < _HEAD_BYTES:
+            part.head += bytes(data[: _HEAD_BYTES - len(part.head)])
+        part.size += len(data)
+        self.size += len(data)
+        self.buffer += data
+
+    async def flush(self, *, last: bool = False) -> None:
+        """Hash what has gathered and stage it, off the event loop, unless it may yet stay in memory."""
+        if len(self.buffer) >= _BUFFER_BYTES or (last and self.size > self.settings.inline_bytes):
+            await asyncio.to_thread(self.stage)
+
+    def stage(self) -> None:
+        if self.ledger.blobs.free_bytes() - len(self.buffer) < self.settings.disk_reserve_bytes:
+            raise StoreFull(
+                "There is no room in the store for this upload. Delete old jobs or free space, then submit again."
+            )
+        self.staged = self.staged or self.ledger.blobs.writer()
+        self.digest.update(self.buffer)
+        self.staged.write(memoryview(self.buffer))
+        self.buffer = bytearray()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.staged is not None:
+            self.staged.discard()
+
+
+async def receive(request: Request, upload: Upload) -> None:
+    """Take in the whole body. Raises LimitExceeded at once when it is announced or found to be too large."""
+    settings = upload.settings
+    media_type, parameters = parse_options_header(request.headers.get("content-type", ""))
+    is_json = media_type == b"application/json"
+    limit_name = "max_json_bytes" if is_json else "max_upload_bytes"
+    limit = settings.max_json_bytes if is_json else settings.max_upload_bytes
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > limit:
+        raise _upload_too_large(limit, limit_name)
+    try:
+        async with asyncio.timeout(settings.max_upload_seconds):
+            if media_type == b"multipart/form-data":
+                await _receive_form(request.stream(), upload, parameters.get(b"boundary"))
+            elif is_json:
+                await _receive_pixels(request.stream(), upload, limit)
+            else:
+                upload.begin("")
+                async for data in request.stream():
+                    upload.add(data)
+                    await upload.flush()
+            await upload.flush(last=True)
+    except ClientDisconnect:
+        raise UploadInterrupted("The connection ended before the whole body had arrived. Submit again.") from None
+    except TimeoutError:
+        raise UploadInterrupted(f"The upload took longer than {settings.max_upload_seconds:,.0f} seconds.") from None
+
+
+async def _receive_form(stream: AsyncIterator[bytes], upload: Upload, boundary: bytes | None) -> None:
+    if not boundary:
+        raise UnsupportedInput("The multipart form names no boundary in its Content-Type.")
+    form = _Form(upload)
+    try:
+        parser = MultipartParser(boundary, form.callbacks())
+        async for data in stream:
+            parser.write(data)
+            await upload.flush()
+    except FormParserError as error:
+        raise UnsupportedInput(f"The multipart form is malformed: {error}") from error
+    if not form.ended:
+        raise UploadInterrupted("The form ended before its last boundary. Submit again.")
+    if not upload.parts:
+        raise EmptyInput(
+            "The form has no file. Send each one as a part with a filename, for example: curl -F file=@scans.zip"
+        )
+
+
+class _Form:
+    """Follows the parser through a form: files go to the upload, other fields are options."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+        self._header = b""
+        self._value = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._field: str | None = None
+        self._content = b""
+        self.ended = False
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin_part,
+            "on_header_field": self._on_header,
+            "on_header_value": self._on_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_part_data": self._on_data,
+            "on_part_end": self._end_part,
+            "on_end": self._on_end,
+        }
+
+    def _begin_part(self) -> None:
+        self._headers = {}
+        self._field = None
+        self._content = b""
+
+    def _on_header(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        self._headers[self._header.lower()] = self._value
+        self._header = self._value = b""
+
+    def _end_headers(self) -> None:
+        _, parameters = parse_options_header(self._headers.get(b"content-disposition", b""))
+        if b"filename" in parameters:
+            self._upload.begin(parameters[b"filename"].decode("utf-8", "replace"))
+        else:
+            self._field = parameters.get(b"name", b"").decode("utf-8", "replace")
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        if self._field is None:
+            self._upload.add(memoryview(data)[start:end])
+            return
+        self._content += data[start:end]
+        if len(self._content) > _MAX_FIELD_BYTES:
+            raise InvalidOption(
+                self._field[:64], f"An option is at most {_MAX_FIELD_BYTES} bytes. Send files with a filename."
+            )
+
+    def _end_part(self) -> None:
+        if self._field is not None:
+            if len(self._upload.options) >= _MAX_FIELDS:
+                raise InvalidOption(self._field[:64], f"A form has at most {_MAX_FIELDS} options.")
+            self._upload.options[self._field] = self._content.decode("utf-8", "replace")
+
+    def _on_end(self) -> None:
+        self.ended = True
+
+
+async def _receive_pixels(stream: AsyncIterator[bytes], upload: Upload, limit: int) -> None:
+    body = bytearray()
+    async for data in stream:
+        body += data
+        if len(body) > limit:
+            raise _upload_too_large(limit, "max_json_bytes")
+    rows = await asyncio.to_thread(_pixel_rows, bytes(body))
+    upload.pixels = True
+    for number, row in enumerate(rows):
+        upload.begin(f"pixels-{number}")
+        upload.add(row.tobytes())
+        await upload.flush()
+
+
+def _pixel_rows(body: bytes) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    """uint8[N, 784]. Raises InvalidRequest, EmptyInput or InvalidOption, naming the row at fault."""
+    example = 'Send {"images": [[784 numbers from 0 to 255], ...]}.'
+    try:
+        images = json.loads(body)["images"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InvalidRequest(f"The JSON body has no list of images. {example}") from None
+    if not isinstance(images, list):
+        raise InvalidRequest(f"images is not a list. {example}")
+    if not images:
+        raise EmptyInput(f"The list of images is empty. {example}")
+    rows = np.empty((len(images), _PIXELS), np.uint8)
+    for number, image in enumerate(images):
+        fault = "" if isinstance(image, list) and len(image) == _PIXELS else f"is not a list of {_PIXELS} numbers"
+        if not fault:
+            try:
+                values = np.array(image, np.float64)
+            except (ValueError, TypeError, OverflowError):
+                fault = "holds something that is no number"
+            else:
+                fault = (
+                    ""
+                    if values.ndim == 1 and ((values >= 0) & (values <= _WHITE)).all()
+                    else "has a number outside 0 to 255"
+                )
+                if not fault:
+                    rows[number] = np.rint(values)
+        if fault:
+            raise InvalidOption("images", f"images[{number}] {fault}. {example}")
+    return rows
+
+
+def accept(upload: Upload, options: Options, owner: str, idempotency_key: str | None) -> Job:
+    """Make what has arrived a job: input and index durable, then the record. Blocks; may take seconds for a large zip.
+
+    Raises UnsupportedInput, EmptyInput, InvalidArchive, LimitExceeded, IdempotencyMismatch, StoreError; then nothing
+    is left.
+    """
+    kind = _kind(upload)
+    job_id = str(uuid7())
+    blobs = upload.ledger.blobs
+    try:
+        job = _prepare(upload, kind, options, owner, job_id, idempotency_key)
+        accepted = upload.ledger.accept(job)
+    except BaseException:
+        blobs.delete_folder(data_prefix(job_id))
+        raise
+    if accepted.id != job_id:
+        blobs.delete_folder(data_prefix(job_id))
+    return accepted
+
+
+def _kind(upload: Upload) -> Kind:
+    if upload.pixels:
+        return Kind.PIXELS
+    if len(upload.parts) > 1:
+        return Kind.IMAGES
+    if upload.size == 0:
+        raise EmptyInput(
+            "The body is empty. Send a zip of images or an image, for example: curl --data-binary @scans.zip"
+        )
+    found = sniff(upload.parts[0].head)
+    if found in (None, "archive"):
+        raise UnsupportedInput(
+            "The body is neither a zip nor a PNG, JPEG, WebP, TIFF or BMP image. "
+            "Pack the scans in a zip, or send one image."
+        )
+    return Kind.ZIP if found == "zip" else Kind.IMAGE
+
+
+def _prepare(upload: Upload, kind: Kind, options: Options, owner: str, job_id: str, idempotency_key: str | None) -> Job:
+    settings, blobs = upload.settings, upload.ledger.blobs
+    interactive = (
+        kind is not Kind.ZIP
+        and len(upload.parts) <= settings.interactive_images
+        and upload.size <= settings.interactive_bytes
+    )
+    if upload.staged is None and not (interactive and upload.size <= settings.inline_bytes):
+        upload.stage()
+    upload.digest.update(upload.buffer)
+    inline_input = None
+    if upload.staged is None:
+        inline_input = bytes(upload.buffer)
+    else:
+        upload.staged.write(memoryview(upload.buffer))
+        upload.staged.commit(input_key(job_id))
+    ignored = 0
+    inline_index = None
+    if kind is Kind.ZIP:
+        with blobs.open(input_key(job_id)) as file, blobs.writer() as index:
+            archive = index_zip(file, settings.archive_limits, options.filename_encoding)
+            chunks = write_index(index, archive.batches())
+            index.commit(index_key(job_id))
+        ignored = archive.ignored
+    else:
+        batches = _raw_batches(
+            upload.parts, options.name or kind.value, settings.interactive_images if interactive else settings.chunk_images
+        )
+        memory = io.BytesIO()
+        chunks = write_index(memory, batches)
+        if interactive:
+            inline_index = memory.getvalue()[chunks[0].offset :]
+        else:
+            blobs.create(index_key(job_id), memory.getvalue())
+    return Job(
+        id=job_id,
+        owner=owner,
+        kind=kind,
+        options=options,
+        input_sha256=upload.digest.hexdigest(),
+        input_bytes=upload.size,
+        total=sum(chunk.rows for chunk in chunks),
+        ignored=ignored,
+        chunks=chunks,
+        created_at=time.time(),
+        nonce=uuid.uuid4().hex,
+        inline_index=inline_index,
+        inline_input=inline_input,
+        idempotency_sha256=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else None,
+    )
+
+
+def _raw_batches(parts: list[Part], unnamed: str, images: int) -> Iterator[pa.RecordBatch]:
+    for first in range(0, len(parts), images):
+        some = parts[first : first + images]
+        names = [part.name or unnamed for part in some]
+        yield raw_batch(names, [part.offset for part in some], [part.size for part in some], first_row=first)
+
+
+def _upload_too_large(limit: int, name: str = "max_upload_bytes") -> LimitExceeded:
+    return LimitExceeded(name, limit, f"The upload is larger than {limit:,} bytes. Split it into several jobs.")

@@ -1,0 +1,239 @@
+"""Durable objects under names: create if absent, get, get a range, list, delete. Knows nothing of jobs.
+
+`LocalBlobs` keeps them as files. A new object is written under a temporary name, linked to its own (which fails where
+somebody was first), then file and directory are fsynced at once from two threads, so what was acknowledged survives a
+power cut. (obstore's LocalStore never fsyncs, so this store is ours.)
+"""
+
+import errno
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from glyphq.errors import StoreError, StoreFull
+
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_STAGING = ".staging"
+
+
+class LocalBlobs:
+    """Objects as files below `root`, which is made with mode 0700. Open it after the fork: it owns threads.
+
+    Keys are slash-separated names of letters, digits, dot, underscore and dash. Methods raise StoreFull when the
+    disk is
+    full and StoreError for what else the disk refuses.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with _disk_errors("the store"):
+            (root / _STAGING).mkdir(parents=True, exist_ok=True, mode=0o700)
+            root.chmod(0o700)
+        self._syncing = ThreadPoolExecutor(4, thread_name_prefix="fsync")
+
+    def create(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+        """Store `data` under `key` unless something is there. True: it is ours; False: somebody else's stands.
+
+        With `durable`, whatever stands under `key` afterwards, ours or not, survives a power cut.
+        """
+        with self.writer() as writer:
+            writer.write(data)
+            return writer.commit(key, durable=durable)
+
+    def writer(self) -> "BlobWriter":
+        """For an object that arrives piece by piece: nothing is under its key until `commit`."""
+        return BlobWriter(self)
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Put `data` in the place of whatever is under `key`, at once and durably."""
+        path = self._path(key)
+        staged = self._staged()
+        with _disk_errors(key):
+            try:
+                staged.write_bytes(data)
+                self._make_folder(path.parent)
+                staged.replace(path)
+            finally:
+                staged.unlink(missing_ok=True)
+        self.sync([key])
+
+    def get(self, key: str) -> bytes | None:
+        """The whole object, or None where there is none."""
+        try:
+            with _disk_errors(key):
+                return self._path(key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Up to `length` bytes from `start`: fewer at the end of the object, none where there is no object."""
+        try:
+            with _disk_errors(key), self._path(key).open("rb", buffering=0) as file:
+                return os.pread(file.fileno(), length, start)
+        except FileNotFoundError:
+            return b""
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a seekable file. Raises StoreError where there is none."""
+        try:
+            with _disk_errors(key):
+                return self._path(key).open("rb")
+        except FileNotFoundError:
+            raise StoreError(f"{key} is not in the store.") from None
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).exists()
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """The keys below the folder `prefix`, in order."""
+        try:
+            entries = sorted(os.scandir(self._path(prefix)), key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in entries:
+            key = f"{prefix}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from self.list(key)
+            else:
+                yield key
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names of the folders right below `prefix`, in order."""
+        with suppress(FileNotFoundError):
+            yield from sorted(
+                entry.name for entry in os.scandir(self._path(prefix)) if entry.is_dir(follow_symlinks=False)
+            )
+
+    def modified(self, key: str) -> float:
+        """When the object or folder last changed, in seconds since the epoch; 0 where there is none."""
+        try:
+            return self._path(key).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def delete(self, key: str) -> None:
+        """Remove the object, if there is one, durably."""
+        path = self._path(key)
+        with suppress(FileNotFoundError), _disk_errors(key):
+            path.unlink()
+            _fsync(path.parent)
+
+    def delete_folder(self, prefix: str) -> None:
+        """Remove every object below the folder."""
+        with _disk_errors(prefix):
+            shutil.rmtree(self._path(prefix), ignore_errors=True)
+
+    def sync(self, keys: Iterable[str]) -> None:
+        """Make objects that were created without `durable` survive a power cut."""
+        paths = [self._path(key) for key in keys]
+        parents = {path.parent for path in paths}
+        grandparents = {parent.parent for parent in parents if parent != self.root}
+        with _disk_errors("the store"):
+            for _ in self._syncing.map(_fsync, [*paths, *parents, *grandparents]):
+                pass
+
+    def free_bytes(self) -> int:
+        """Bytes that can still be written."""
+        return shutil.disk_usage(self.root).free
+
+    def discard_staged(self, older_than: float) -> None:
+        """Remove what interrupted writers left behind before `older_than`, in seconds since the epoch."""
+        for entry in os.scandir(self.root / _STAGING):
+            with suppress(FileNotFoundError):
+                if entry.stat().st_mtime < older_than:
+                    Path(entry.path).unlink()
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise StoreError(f"{key!r} is not a key of the store.")
+        return self.root / key
+
+    def _staged(self) -> Path:
+        return self.root / _STAGING / uuid.uuid4().hex
+
+    def _make_folder(self, folder: Path) -> None:
+        """With its parents; each new one durable in its own parent."""
+        if folder.is_dir():
+            return
+        self._make_folder(folder.parent)
+        with suppress(FileExistsError):
+            folder.mkdir()
+        _fsync(folder.parent)
+
+    def _link(self, staged: Path, key: str, *, durable: bool) -> bool:
+        path = self._path(key)
+        with _disk_errors(key):
+            self._make_folder(path.parent)
+            try:
+                os.link(staged, path)
+                won = True
+            except FileExistsError:
+                won = False
+            if durable:
+                # One after the other takes several times as long on most journals.
+                directory = self._syncing.submit(_fsync, path.parent)
+                _fsync(path)
+                directory.result()
+        return won
+
+
+class BlobWriter:
+    """Bytes of an object to be. A context manager: without `commit`, leaving it leaves nothing."""
+
+    def __init__(self, blobs: LocalBlobs) -> None:
+        self._blobs = blobs
+        self._staged = blobs._staged()  # noqa: SLF001  # the two are one unit
+        with _disk_errors("the store"):
+            self._file = self._staged.open("xb", buffering=0)
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        with _disk_errors("the store"):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self.size += len(data)
+
+    def commit(self, key: str, *, durable: bool = True) -> bool:
+        """Give the object its name; see `LocalBlobs.create`."""
+        self._file.close()
+        try:
+            return self._blobs._link(self._staged, key, durable=durable)  # noqa: SLF001  # the two are one unit
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        self._file.close()
+        self._staged.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(f"The store is full: {what} could not be written.") from error
+        raise StoreError(f"{what}: {error.strerror or error}") from error

@@ -1,0 +1,63 @@
+"""Celery as glyphq needs it: the app factory, task names, queues, sending by name.
+
+Celery carries "chunk 42 of job J" and may lose or repeat it; the ledger makes both harmless. So there is no result
+backend, no visibility timeout (kombu would keep a second retry engine in Redis) and nothing is ever sent twice by Celery itself.
+"""
+
+from celery import Celery
+
+from glyphq.settings import Settings
+
+CLASSIFY_CHUNK = "glyphq.classify_chunk"
+DRAIN = "glyphq.drain"
+INTERACTIVE_QUEUE = "interactive"
+BULK_QUEUE = "bulk"
+_PUBLISH_RETRY = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.0, "interval_max": 0.1}
+
+
+def create_celery(settings: Settings) -> Celery:
+    """The Celery app for both ends. Opens no connection."""
+    app = Celery("glyphq", broker=_kombu_url(settings.redis_url), set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=True,  # with early acks a process reserves one more chunk than it works on
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_proc_alive_timeout=120.0,  # the model is loaded and compiled before a process is up
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_max_retries=None,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=2.0,
+        broker_transport_options={
+            "ack_emulation": False,
+            "queue_order_strategy": "priority",
+            "socket_timeout": 5.0,
+            "socket_connect_timeout": 2.0,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+        },
+    )
+    return app
+
+
+def send_chunk(app: Celery, owner: str, job_id: str, chunk: int, sent: int) -> None:
+    """Ask for one chunk. Raises kombu's OperationalError when Redis does not answer."""
+    _send(app, CLASSIFY_CHUNK, {"owner": owner, "job_id": job_id, "chunk": chunk, "sent": sent}, BULK_QUEUE)
+
+
+def send_drain(app: Celery) -> None:
+    """Ask some worker to answer what waits in the interactive lane. Raises as `send_chunk`."""
+    _send(app, DRAIN, {}, INTERACTIVE_QUEUE)
+
+
+def _send(app: Celery, task: str, arguments: dict[str, object], queue: str) -> None:
+    app.send_task(task, kwargs=arguments, queue=queue, retry=True, retry_policy=_PUBLISH_RETRY, ignore_result=True)
+
+
+def _kombu_url(redis_url: str) -> str:
+    """kombu writes a Unix socket as redis+socket://PATH where redis-py has unix://PATH."""
+    return redis_url.replace("unix://", "redis+socket://", 1)

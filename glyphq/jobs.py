@@ -1,0 +1,255 @@
+"""What a job is: its record, states, rows and counts, and which state may follow which. Pure: no storage, no clock.
+
+A job is accepted once as an immutable `Job` and ends once as an immutable `End`; everything between is progress.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Self
+
+from glyphq.errors import InvalidOption
+from glyphq.labels import charset_classes
+
+MAX_TOP_K = 10
+MAX_NAME_CHARACTERS = 200
+FILENAME_ENCODINGS = ("cp437", "utf-8", "cp866", "cp1251", "koi8-r", "cp1252", "shift_jis", "gbk", "euc-kr", "big5")
+
+
+# How pydantic writes bytes when it stores a record as JSON.
+_BASE64: dict[str, str] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
+
+
+class _Described(StrEnum):
+    """A string with a sentence of explanation."""
+
+    sentence: str
+
+    def __new__(cls, value: str, sentence: str = "") -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
+
+
+class JobState(_Described):
+    """Where a job is."""
+
+    QUEUED = "queued", "Accepted and durable; no image has been classified yet."
+    RUNNING = "running", "Some images have their row; the rest will follow."
+    COMPLETED = "completed", "Every input has its row."
+    CANCELLED = "cancelled", "Stopped by its owner; rows made before are kept, the rest are cancelled rows."
+    FAILED = "failed", "The stored record itself cannot be read; nothing else ends a job this way."
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.COMPLETED, JobState.CANCELLED, JobState.FAILED)
+
+
+class RowStatus(_Described):
+    """What became of one input."""
+
+    CLASSIFIED = "classified", "The network read it: label and confidence are given."
+    BLANK = "blank", "There is no ink on it; that is an answer, not an error."
+    REJECTED = "rejected", "It could not be read; reason and detail say why."
+    CANCELLED = "cancelled", "The job was cancelled before this input was reached."
+
+
+class Reason(_Described):
+    """Why a row was rejected. The code is stable; the sentence may be reworded."""
+
+    EMPTY_FILE = "empty_file", "The file has no bytes."
+    NOT_AN_IMAGE = "not_an_image", "The bytes are not a PNG, JPEG, WebP, TIFF or BMP image."
+    NESTED_ARCHIVE = "nested_archive", "The file is itself an archive; unpack it and submit its images."
+    DAMAGED_IMAGE = "damaged_image", "The image is truncated or damaged."
+    TOO_MANY_PIXELS = "too_many_pixels", "The image has more pixels than the service decodes."
+    TOO_MANY_BYTES = "too_many_bytes", "The file is larger than the service reads for one image."
+    ENCRYPTED = "encrypted", "The archive entry is encrypted; submit it without a password."
+    UNSUPPORTED_COMPRESSION = "unsupported_compression", "The entry's compression is neither stored nor deflate."
+    DAMAGED_ENTRY = "damaged_entry", "The archive entry does not unpack to what its directory says (size or CRC)."
+    NOT_A_FILE = "not_a_file", "The archive entry is a symbolic link or another special file."
+    DECODER_CRASHED = "decoder_crashed", "Decoding this image alone twice ended the decoder."
+    STORED_INPUT_DAMAGED = "stored_input_damaged", "The stored input no longer matches what was uploaded."
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why an input has no answer: a stable reason and a sentence for a person."""
+
+    reason: Reason
+    detail: str
+
+    @classmethod
+    def of(cls, reason: Reason, detail: str = "") -> Self:
+        """With the reason's own sentence where there is nothing to add."""
+        return cls(reason, detail or reason.sentence)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows by status. `total` = classified + blank + rejected + cancelled + pending, always; pending is 0 at the
+    end.
+    """
+
+    total: int
+    classified: int = 0
+    blank: int = 0
+    rejected: int = 0
+    cancelled: int = 0
+
+    @property
+    def pending(self) -> int:
+        return self.total - self.classified - self.blank - self.rejected - self.cancelled
+
+    @property
+    def done(self) -> int:
+        return self.total - self.pending
+
+    def as_dict(self) -> dict[str, int]:
+        return {
+            "total": self.total,
+            "pending": self.pending,
+            "classified": self.classified,
+            "blank": self.blank,
+            "rejected": self.rejected,
+            "cancelled": self.cancelled,
+        }
+
+
+class Kind(_Described):
+    """What was handed in."""
+
+    ZIP = "zip", "An archive of images."
+    IMAGE = "image", "One image."
+    IMAGES = "images", "Several images in one form."
+    PIXELS = "pixels", "EMNIST pixel rows: 784 numbers each."
+
+
+class Invert(_Described):
+    """Whether the ink is darker or lighter than the paper."""
+
+    AUTO = "auto", "Decided for each image: ink is the minority."
+    YES = "yes", "Light ink on a dark ground, as in EMNIST."
+    NO = "no", "Dark ink on light paper."
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the submitter chose. Raises InvalidOption, naming the option, for a value out of range."""
+
+    name: str | None = None
+    top_k: int = 3
+    charset: str = "all"
+    invert: Invert = Invert.AUTO
+    filename_encoding: str = "cp437"
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not (0 < len(self.name) <= MAX_NAME_CHARACTERS and self.name.isprintable()):
+            raise InvalidOption("name", f"A name has 1 to {MAX_NAME_CHARACTERS} printable characters.")
+        if not 1 <= self.top_k <= MAX_TOP_K:
+            raise InvalidOption("top_k", f"top_k is a whole number from 1 to {MAX_TOP_K}; {self.top_k} is not.")
+        charset_classes(self.charset)
+        if self.filename_encoding not in FILENAME_ENCODINGS:
+            raise InvalidOption(
+                "filename_encoding",
+                f"Names in a zip can be read as {', '.join(FILENAME_ENCODINGS)}; not as {self.filename_encoding!r}.",
+            )
+
+    @classmethod
+    def from_strings(cls, **values: str) -> Self:
+        """From query or form fields. Raises InvalidOption for an unknown field or one that is not of its type."""
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            known = ", ".join(cls.__dataclass_fields__)
+            raise InvalidOption(unknown[0], f"There is no option {unknown[0]!r}; there are {known}.")
+        fields: dict[str, Any] = dict(values)
+        if "top_k" in values:
+            if not (values["top_k"].isascii() and values["top_k"].isdigit()):
+                raise InvalidOption(
+                    "top_k", f"top_k is a whole number from 1 to {MAX_TOP_K}; {values['top_k']!r} is not."
+                )
+            fields["top_k"] = int(values["top_k"])
+        if "invert" in values:
+            if values["invert"] not in list(Invert):
+                raise InvalidOption("invert", f"invert is one of {', '.join(Invert)}; {values['invert']!r} is not.")
+            fields["invert"] = Invert(values["invert"])
+        return cls(**fields)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "top_k": self.top_k,
+            "charset": self.charset,
+            "invert": self.invert.value,
+            "filename_encoding": self.filename_encoding,
+        }
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Where one chunk's record batch lies in the index, how many rows it has, and the first 16 hex digits of its
+    SHA-256.
+    """
+
+    offset: int
+    length: int
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """The record of an accepted job: immutable, durable before the job is acknowledged.
+
+    `input_sha256` is of the input as stored. A job of the interactive lane carries its index in `inline_index`, and its
+    input, when small, in `inline_input`; otherwise both are objects of their own.
+    """
+
+    id: str
+    owner: str
+    kind: Kind
+    options: Options
+    input_sha256: str
+    input_bytes: int
+    total: int
+    ignored: int
+    chunks: tuple[Chunk, ...]
+    created_at: float  # seconds since the epoch
+    nonce: str
+    inline_index: bytes | None = None
+    inline_input: bytes | None = None
+    idempotency_sha256: str | None = None
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _BASE64
+
+    @property
+    def interactive(self) -> bool:
+        """Whether it takes the interactive lane: one image or a handful, answered in one batch."""
+        return self.inline_index is not None
+
+    def first_row(self, chunk: int) -> int:
+        return sum(part.rows for part in self.chunks[:chunk])
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which weights on which engine made a result."""
+
+    digest: str
+    engine: str
+
+
+@dataclass(frozen=True)
+class End:
+    """How a job ended: created once. `counted` are the chunks whose stored results count; rows of others are cancelled.
+
+    `inline_results` is the stored result of an interactive job, which has no objects of its own.
+    """
+
+    outcome: JobState
+    counts: Counts
+    counted: frozenset[int]
+    models: tuple[Model, ...]
+    ended_at: float  # seconds since the epoch
+    inline_results: bytes | None = None
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _BASE64

@@ -1,0 +1,414 @@
+"""What has been promised and what has been done, on blobs alone: records, indexes, results, ends, idempotency.
+
+Knows keys and durability; nothing of Redis, Celery, HTTP or images. A job exists once its record is durable, a chunk
+is done
+once its result exists, a job is over once its end exists. Every object but the input ends with a line that holds the
+SHA-256 of
+what comes before it, so a damaged one is never served as good.
+"""
+
+import hashlib
+import io
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+from uuid_utils import UUID
+
+from glyphq import results
+from glyphq.archive import INDEX_SCHEMA, ArchiveLimits, index_zip
+from glyphq.blobs import LocalBlobs
+from glyphq.errors import DamagedObject, GlyphqError, IdempotencyMismatch, JobAlreadyEnded, JobNotFound, StoreError
+from glyphq.jobs import Chunk, Counts, End, Job, JobState, Kind, Model
+
+log = logging.getLogger(__name__)
+
+_SEAL_BYTES = 65  # 64 hex digits and a line end
+_JOB, _END = TypeAdapter(Job), TypeAdapter(End)
+_REMEMBERED_RECORDS = 64
+_COPY_BYTES = 1 << 20
+_ORPHAN_SECONDS = 24 * 3600.0  # no upload may last over 6 h, so data this old without a record has no owner to come
+
+
+def seal(data: bytes) -> bytes:
+    """`data` and a line with its SHA-256. Readers of JSON lines and of Arrow streams stop before it."""
+    return data + hashlib.sha256(data).hexdigest().encode() + b"\n"
+
+
+def unseal(key: str, sealed: bytes) -> bytes:
+    """What was sealed. Raises DamagedObject when it is not what was written."""
+    data = sealed[:-_SEAL_BYTES]
+    if sealed[-_SEAL_BYTES:] != hashlib.sha256(data).hexdigest().encode() + b"\n":
+        raise DamagedObject(key, "The stored object does not match its digest.")
+    return data
+
+
+def chunk_digest(message: bytes) -> str:
+    """What `Chunk.digest` holds of the index's record batch for that chunk."""
+    return hashlib.sha256(message).hexdigest()[:16]
+
+
+def is_job_id(text: str) -> bool:
+    """Whether `text` is a job id in its one canonical form, and so safe in a key."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def record_key(owner: str, job_id: str) -> str:
+    return f"jobs/{owner}/{job_id}.json"
+
+
+def end_key(owner: str, job_id: str) -> str:
+    return f"ends/{owner}/{job_id}.json"
+
+
+def data_prefix(job_id: str) -> str:
+    return f"data/{job_id}"
+
+
+def input_key(job_id: str) -> str:
+    return f"data/{job_id}/input"
+
+
+def index_key(job_id: str) -> str:
+    return f"data/{job_id}/index.arrow"
+
+
+def result_key(job_id: str, chunk: int) -> str:
+    return f"data/{job_id}/results/{chunk:06}.arrow"
+
+
+def chunk_of(key: str) -> int | None:
+    """The chunk whose result is stored under `key`; None for any other key."""
+    folder, _, name = key.rpartition("/")
+    return int(name.removesuffix(".arrow")) if folder.endswith("/results") else None
+
+
+def idempotency_key(owner: str, key_sha256: str) -> str:
+    return f"idempotency/{owner}/{key_sha256}.json"
+
+
+class Sink(Protocol):
+    """What takes bytes: a BlobWriter or a buffer in memory."""
+
+    def write(self, data: bytes | memoryview, /) -> object: ...
+
+
+class Ledger:
+    """The ledger on one blob store. Every method may raise StoreError; ids are checked before they touch a key."""
+
+    def __init__(self, blobs: LocalBlobs) -> None:
+        self.blobs = blobs
+        self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()
+
+    # Accepting.
+
+    def accept(self, job: Job) -> Job:
+        """Make the job exist, durably. Its input and index must be durable already.
+
+        With `idempotency_sha256`, answers the job that came first under that key. Raises IdempotencyMismatch when
+        that was
+        another request.
+        """
+        text = seal(_JOB.dump_json(job) + b"\n")
+        if job.idempotency_sha256 is None:
+            self.blobs.create(record_key(job.owner, job.id), text)
+            return job
+        key = idempotency_key(job.owner, job.idempotency_sha256)
+        while True:
+            if self.blobs.create(key, text):
+                self.blobs.create(record_key(job.owner, job.id), text)
+                return job
+            first_text = self.blobs.get(key)
+            if first_text is None:  # deleted between the two calls
+                continue
+            first = _read_job(key, first_text)
+            if _request(first) != _request(job):
+                raise IdempotencyMismatch(
+                    "This Idempotency-Key was used before, with another body or other options. Use a new one."
+                )
+            self.blobs.create(record_key(first.owner, first.id), first_text)
+            if self.blobs.exists(key):
+                return first
+            self.blobs.delete(record_key(first.owner, first.id))
+
+    # Reading.
+
+    def job(self, owner: str, job_id: str) -> Job:
+        """The record. Raises JobNotFound, or DamagedObject when it cannot be read."""
+        key = record_key(owner, job_id) if is_job_id(job_id) else ""
+        if not key or not self.blobs.exists(key):
+            self._records.pop((owner, job_id), None)
+            raise JobNotFound(
+                f"There is no job {job_id[:64]!r}. Job ids are answered by POST /v1/jobs and listed by GET /v1/jobs."
+            )
+        known = self._records.get((owner, job_id))
+        if known is None:
+            known = _read_job(key, self.blobs.get(key) or b"")
+            self._records[owner, job_id] = known
+            while len(self._records) > _REMEMBERED_RECORDS:
+                with suppress(KeyError):  # two threads may want the same room
+                    self._records.popitem(last=False)
+        return known
+
+    def end(self, job: Job) -> End | None:
+        """How the job ended, or None while it is open."""
+        key = end_key(job.owner, job.id)
+        sealed = self.blobs.get(key)
+        if sealed is None:
+            return None
+        try:
+            return _END.validate_json(unseal(key, sealed))
+        except ValidationError as error:
+            raise DamagedObject(key, "The stored end cannot be read.") from error
+
+    def has_ended(self, job: Job) -> bool:
+        return self.blobs.exists(end_key(job.owner, job.id))
+
+    def ids(self, owner: str) -> list[str]:
+        """The owner's job ids, oldest first."""
+        return [key.rsplit("/", 1)[1].removesuffix(".json") for key in self.blobs.list(f"jobs/{owner}")]
+
+    def open_jobs(self) -> Iterator[tuple[str, str]]:
+        """(owner, id) of the jobs that have no end."""
+        for owner in self.blobs.folders("jobs"):
+            ended = set(self.blobs.list(f"ends/{owner}"))
+            yield from ((owner, job_id) for job_id in self.ids(owner) if end_key(owner, job_id) not in ended)
+
+    def index(self, job: Job, chunk: int) -> pa.RecordBatch:
+        """The chunk's entries as archive.INDEX_SCHEMA. Raises DamagedObject when they are not those that were
+        accepted.
+        """
+        part = job.chunks[chunk]
+        message = job.inline_index or self.blobs.get_range(index_key(job.id), part.offset, part.length)
+        if chunk_digest(message) != part.digest:
+            raise DamagedObject(index_key(job.id), f"Chunk {chunk} of the index does not match its digest.")
+        return pa.ipc.read_record_batch(pa.py_buffer(message), INDEX_SCHEMA)
+
+    def rebuild_index(self, job: Job, limits: ArchiveLimits) -> None:
+        """Make the index again from a zip's input and put it in the place of the damaged one.
+
+        Raises DamagedObject where the input is not a zip, or no longer gives the index that was accepted.
+        """
+        if job.kind is not Kind.ZIP:
+            raise DamagedObject(index_key(job.id), "The index is damaged and only a zip's can be made again.")
+        index = io.BytesIO()
+        try:
+            with self.blobs.open(input_key(job.id)) as file:
+                chunks = write_index(index, index_zip(file, limits, job.options.filename_encoding).batches())
+        except GlyphqError as error:
+            raise DamagedObject(
+                input_key(job.id), f"The stored input cannot be indexed again: {error.detail}"
+            ) from error
+        if chunks != job.chunks:
+            raise DamagedObject(input_key(job.id), "The stored input no longer gives the index that was accepted.")
+        self.blobs.replace(index_key(job.id), index.getvalue())
+
+    def input_range(self, job: Job, start: int, length: int) -> bytes:
+        """Bytes of the input; fewer than `length` only where the input has been cut."""
+        if job.inline_input is not None:
+            return job.inline_input[start : start + length]
+        return self.blobs.get_range(input_key(job.id), start, length)
+
+    def input_intact(self, job: Job) -> bool:
+        """Whether the stored input still has the digest it was accepted with. Reads all of it."""
+        digest = hashlib.sha256(job.inline_input or b"")
+        if job.inline_input is None:
+            try:
+                with self.blobs.open(input_key(job.id)) as file:
+                    while block := file.read(_COPY_BYTES):
+                        digest.update(block)
+            except StoreError:
+                return False
+        return digest.hexdigest() == job.input_sha256
+
+    # Results and ends.
+
+    def put_result(self, job: Job, chunk: int, data: bytes) -> None:
+        """Store a chunk's result unless a good one stands. Not fsynced: whoever creates the end does that."""
+        key, sealed = result_key(job.id, chunk), seal(data)
+        if not self.blobs.create(key, sealed, durable=False):
+            try:
+                unseal(key, self.blobs.get(key) or b"")
+            except DamagedObject:
+                log.warning("job %s: the damaged result of chunk %d is replaced", job.id, chunk)
+                self.blobs.replace(key, sealed)
+        if not self.blobs.exists(record_key(job.owner, job.id)):
+            self.blobs.delete_folder(data_prefix(job.id))
+
+    def result(self, job: Job, chunk: int) -> tuple[pa.RecordBatch, Model] | None:
+        """A chunk's stored result, or None. Raises DamagedObject."""
+        key = result_key(job.id, chunk)
+        sealed = self.blobs.get(key)
+        return None if sealed is None else results.deserialize(unseal(key, sealed))
+
+    def stored_chunks(self, job: Job) -> set[int]:
+        """The chunks that have a result, good or damaged."""
+        names = self.blobs.list(f"{data_prefix(job.id)}/results")
+        return {chunk for chunk in map(chunk_of, names) if chunk is not None}
+
+    def finish(self, job: Job) -> set[int]:
+        """End the job as completed if every chunk has a good result. Answers the chunks that have none: empty when
+        ended.
+        """
+        stored = self.stored_chunks(job)
+        missing = set(range(len(job.chunks))) - stored
+        if missing:
+            return missing
+        ended = self.tally(job, stored)
+        if ended.counted == stored:
+            self.blobs.sync(result_key(job.id, chunk) for chunk in stored)
+            self._create_end(job, ended)
+        return stored - ended.counted
+
+    def cancel(self, job: Job) -> End:
+        """End the job with what is done. Raises JobAlreadyEnded when it ended first."""
+        if self.has_ended(job):
+            raise JobAlreadyEnded(f"Job {job.id} has already ended; there is nothing to cancel.")
+        done = self.tally(job, self.stored_chunks(job))
+        self.blobs.sync(result_key(job.id, chunk) for chunk in done.counted)
+        counts = replace(done.counts, cancelled=done.counts.pending)
+        ended = replace(done, outcome=JobState.CANCELLED, counts=counts)
+        if not self._create_end(job, ended):
+            raise JobAlreadyEnded(f"Job {job.id} ended just before it could be cancelled.")
+        return ended
+
+    def finish_interactive(self, job: Job, rows: pa.RecordBatch, model: Model) -> None:
+        """End a job of the interactive lane: its rows ride inside its end."""
+        inline = results.serialize(rows, model)
+        counts = results.counts(rows)
+        self._create_end(job, End(JobState.COMPLETED, counts, frozenset({0}), (model,), time.time(), inline))
+
+    def rows(self, job: Job, end: End | None) -> Iterator[pa.RecordBatch]:
+        """The job's rows in order, a batch a chunk; of an open job those there are. Raises DamagedObject."""
+        if end is not None and end.inline_results is not None:
+            yield results.deserialize(end.inline_results)[0]
+            return
+        first_row = 0
+        for chunk, part in enumerate(job.chunks):
+            if end is None or chunk in end.counted:
+                found = self.result(job, chunk)
+                if found is not None:
+                    yield found[0]
+                elif end is not None:
+                    raise DamagedObject(result_key(job.id, chunk), "The stored result is gone.")
+            else:
+                names = self.index(job, chunk).column("name")
+                rows = np.arange(first_row, first_row + part.rows, dtype=np.uint32)
+                yield results.cancelled(rows, names, job.options.top_k)
+            first_row += part.rows
+
+    def tally(self, job: Job, chunks: set[int]) -> End:
+        """Read the results of `chunks`: the end that the good ones among them would make."""
+        good: dict[int, Counts] = {}
+        models: dict[Model, None] = {}
+        for chunk in sorted(chunks):
+            try:
+                found = self.result(job, chunk)
+            except DamagedObject as error:
+                log.warning("job %s: %s", job.id, error.detail)
+                continue
+            if found is not None:
+                good[chunk] = results.counts(found[0])
+                models[found[1]] = None
+        counts = Counts(
+            job.total,
+            classified=sum(part.classified for part in good.values()),
+            blank=sum(part.blank for part in good.values()),
+            rejected=sum(part.rejected for part in good.values()),
+        )
+        return End(JobState.COMPLETED, counts, frozenset(good), tuple(models), time.time())
+
+    def _create_end(self, job: Job, end: End) -> bool:
+        key = end_key(job.owner, job.id)
+        won = self.blobs.create(key, seal(_END.dump_json(end) + b"\n"))
+        if not self.blobs.exists(record_key(job.owner, job.id)):
+            self.blobs.delete(key)
+        return won
+
+    # Erasing.
+
+    def delete(self, job: Job) -> None:
+        """Erase the job: its idempotency key first, so that no repeat revives it, then the record, then the rest."""
+        if job.idempotency_sha256 is not None:
+            self.blobs.delete(idempotency_key(job.owner, job.idempotency_sha256))
+        self.blobs.delete(record_key(job.owner, job.id))
+        self._records.pop((job.owner, job.id), None)
+        self.blobs.delete(end_key(job.owner, job.id))
+        self.blobs.delete_folder(data_prefix(job.id))
+
+    def delete_damaged(self, owner: str, job_id: str) -> None:
+        """Erase a job whose record cannot be read."""
+        self.blobs.delete(record_key(owner, job_id))
+        self.blobs.delete(end_key(owner, job_id))
+        self.blobs.delete_folder(data_prefix(job_id))
+
+    def sweep(self, retention_seconds: float) -> int:
+        """Erase ended jobs past retention, and data, ends and keys that have had no record for a day. Answers how
+        many.
+        """
+        now = time.time()
+        owners = list(self.blobs.folders("jobs"))
+        swept = 0
+        for owner in owners:
+            for key in list(self.blobs.list(f"ends/{owner}")):
+                if self.blobs.modified(key) < now - retention_seconds:
+                    with suppress(JobNotFound, DamagedObject):
+                        self.delete(self.job(owner, key.rsplit("/", 1)[1].removesuffix(".json")))
+                        swept += 1
+        recorded = {job_id for owner in owners for job_id in self.ids(owner)}
+        for job_id in list(self.blobs.folders("data")):
+            if job_id not in recorded and self.blobs.modified(data_prefix(job_id)) < now - _ORPHAN_SECONDS:
+                self.blobs.delete_folder(data_prefix(job_id))
+                swept += 1
+        for folder in ("ends", "idempotency"):
+            for key in list(self.blobs.list(folder)):
+                if self.blobs.modified(key) < now - _ORPHAN_SECONDS and self._job_id_of(key) not in recorded:
+                    self.blobs.delete(key)
+                    swept += 1
+        self.blobs.discard_staged(now - _ORPHAN_SECONDS)
+        return swept
+
+    def _job_id_of(self, key: str) -> str:
+        if key.startswith("ends/"):
+            return key.rsplit("/", 1)[1].removesuffix(".json")
+        try:
+            return _read_job(key, self.blobs.get(key) or b"").id
+        except DamagedObject:
+            return ""
+
+
+def write_index(sink: Sink, batches: Iterator[pa.RecordBatch]) -> tuple[Chunk, ...]:
+    """Write the index as an Arrow stream, a record batch a chunk, and answer where each lies."""
+    chunks = []
+    position = 0
+    header = INDEX_SCHEMA.serialize()
+    sink.write(memoryview(header))
+    position += header.size
+    for batch in batches:
+        message = batch.serialize().to_pybytes()
+        sink.write(message)
+        chunks.append(Chunk(position, len(message), batch.num_rows, chunk_digest(message)))
+        position += len(message)
+    return tuple(chunks)
+
+
+def _read_job(key: str, sealed: bytes) -> Job:
+    try:
+        return _JOB.validate_json(unseal(key, sealed))
+    except ValidationError as error:
+        raise DamagedObject(key, "The stored record cannot be read.") from error
+
+
+def _request(job: Job) -> tuple[object, ...]:
+    """What two requests must share to be the same: the index stands for the names and sizes in a form."""
+    return job.kind, job.options, job.input_sha256, job.chunks

@@ -1,0 +1,397 @@
+"""The Redis side: done bits, counts, leases, the interactive lane, heartbeats, events. Every key is named here.
+
+Nothing here is a promise: everything can vanish at any moment and is made again from the ledger. Times are on Redis'
+own
+clock, in milliseconds, so the clocks of workers do not matter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from redis import Redis
+
+from glyphq.jobs import Counts
+
+EPOCH = "glyphq:epoch"  # there since the last pass over the store; missing after a flush
+EPOCH_BUILDING = "glyphq:epoch:building"
+RECONCILER_LOCK = "glyphq:reconciler"
+EVENTS = "glyphq:events"  # channel: the id of a job that moved
+OPEN = "glyphq:open"  # set: owner/id of the jobs with chunks to do
+WAITING = "glyphq:interactive"  # sorted set: owner/id/images by time
+LEASED = "glyphq:interactive:leased"  # sorted set: the same by the time their lease ends
+DEATHS = "glyphq:interactive:deaths"  # hash: leases that ran out, by member
+DRAIN_PENDING = "glyphq:drain"  # there while a drain has been sent and not begun
+LATEST_CLAIMED = "glyphq:claimed"  # when the youngest message that was ever claimed was sent
+_WORKER = "glyphq:worker:"
+_JOB_TTL_SECONDS = 24 * 3600
+_DRAIN_PENDING_MS = 1000
+_HEARTBEAT_SECONDS = 10
+_UNCLAIMED_MS = 30_000  # a message is lost when one sent this much later was claimed
+_UNCLAIMED_EMPTY_MS = 2_000  # or when it is this old and the queue is empty
+
+
+def _done(job_id: str) -> str:
+    return f"glyphq:job:{job_id}:done"  # bitmap by chunk
+
+
+def _out(job_id: str) -> str:
+    return f"glyphq:job:{job_id}:out"  # hash: chunk -> "sent:<when>" or "held:<until>:<token>"
+
+
+def _counts(job_id: str) -> str:
+    return f"glyphq:job:{job_id}:counts"  # hash: rows by status, chunks done, lease deaths by chunk
+
+
+_NOW = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+"""
+
+# Marks and answers the next chunks to send: not done, not out, under the window.
+_PICK = """
+local function pick(done, out, chunks, window, now)
+  local picked = {}
+  local room = window - redis.call('HLEN', out)
+  local chunk = redis.call('BITPOS', done, 0)
+  if chunk < 0 then chunk = redis.call('STRLEN', done) * 8 end
+  while room > 0 and chunk < chunks do
+    if redis.call('GETBIT', done, chunk) == 0 and redis.call('HSETNX', out, chunk, 'sent:' .. now) == 1 then
+      picked[#picked + 1] = chunk
+      room = room - 1
+    end
+    chunk = chunk + 1
+  end
+  return picked
+end
+"""
+
+_CLAIM = (
+    _NOW
+    + """
+local done, out, counts, latest = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local chunk, token, lease, sent = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if sent > tonumber(redis.call('GET', latest) or '0') then redis.call('SET', latest, sent) end
+if redis.call('GETBIT', done, chunk) == 1 then return {'done', 0} end
+local ends, holder = string.match(redis.call('HGET', out, chunk) or '', '^held:(%d+):(.+)$')
+if holder and holder ~= token and tonumber(ends) > now then return {'held', 0} end
+redis.call('HSET', out, chunk, 'held:' .. (now + lease) .. ':' .. token)
+redis.call('EXPIRE', out, ARGV[5])
+return {'claimed', tonumber(redis.call('HGET', counts, 'deaths:' .. chunk) or '0')}
+"""
+)
+
+_RENEW = (
+    _NOW
+    + """
+local ended = redis.call('HGET', KEYS[2], 'ended')
+if ended then return 0 end
+local holder = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^held:%d+:(.+)$')
+if not holder or holder == ARGV[2] then
+  redis.call('HSET', KEYS[1], ARGV[1], 'held:' .. (now + ARGV[3]) .. ':' .. ARGV[2])
+end
+return 1
+"""
+)
+
+_DONE = (
+    _NOW
+    + _PICK
+    + """
+local done, out, counts = KEYS[1], KEYS[2], KEYS[3]
+local chunk, chunks, window = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('HDEL', out, chunk)
+if redis.call('SETBIT', done, chunk, 1) == 0 then
+  redis.call('HINCRBY', counts, 'classified', ARGV[4])
+  redis.call('HINCRBY', counts, 'blank', ARGV[5])
+  redis.call('HINCRBY', counts, 'rejected', ARGV[6])
+  redis.call('HINCRBY', counts, 'chunks', 1)
+end
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[7]) end
+redis.call('PUBLISH', ARGV[8], ARGV[9])
+return {tonumber(redis.call('HGET', counts, 'chunks')), now, pick(done, out, chunks, window, now)}
+"""
+)
+
+_NEXT = (
+    _NOW
+    + _PICK
+    + """
+local picked = pick(KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), now)
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return {now, picked}
+"""
+)
+
+# Takes back what is lost: leases that ran out, messages nobody will claim.
+_LOST = (
+    _NOW
+    + """
+local out, counts = KEYS[1], KEYS[2]
+local latest = tonumber(redis.call('GET', KEYS[3]) or '0')
+local idle = redis.call('LLEN', KEYS[4]) == 0
+local lost = {}
+local entries = redis.call('HGETALL', out)
+for i = 1, #entries, 2 do
+  local chunk, state = entries[i], entries[i + 1]
+  local sent = tonumber(string.match(state, '^sent:(%d+)$'))
+  local ends = tonumber(string.match(state, '^held:(%d+):'))
+  if sent and (sent + ARGV[1] < latest or (idle and sent + ARGV[2] < now)) then lost[#lost + 1] = chunk end
+  if ends and ends < now then
+    redis.call('HINCRBY', counts, 'deaths:' .. chunk, 1)
+    lost[#lost + 1] = chunk
+  end
+end
+for _, chunk in ipairs(lost) do redis.call('HSET', out, chunk, 'sent:' .. now) end
+return {now, lost}
+"""
+)
+
+_REBUILD = """
+local done, out, counts = KEYS[1], KEYS[2], KEYS[3]
+redis.call('DEL', done)
+redis.call('HDEL', counts, 'classified', 'blank', 'rejected', 'chunks')
+for i = 5, #ARGV do
+  redis.call('SETBIT', done, ARGV[i], 1)
+  redis.call('HDEL', out, ARGV[i])
+end
+redis.call('HSET', counts, 'classified', ARGV[1], 'blank', ARGV[2], 'rejected', ARGV[3], 'chunks', #ARGV - 4)
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[4]) end
+return 1
+"""
+
+_PUSH = (
+    _NOW
+    + """
+redis.call('ZADD', KEYS[1], 'NX', now, ARGV[1])
+return redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) and 1 or 0
+"""
+)
+
+_POP = (
+    _NOW
+    + """
+local waiting, leased, deaths, flag = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+redis.call('DEL', flag)
+local room, taken = tonumber(ARGV[1]), {}
+while room > 0 do
+  local member = redis.call('ZPOPMIN', waiting)[1]
+  if not member then break end
+  redis.call('ZADD', leased, now + ARGV[2], member)
+  taken[#taken + 1] = {member, tonumber(redis.call('HGET', deaths, member) or '0')}
+  room = room - tonumber(string.match(member, '(%d+)$'))
+end
+return taken
+"""
+)
+
+# Gives back what a dead drain had leased; answers whether a drain must be sent.
+_RECOVER = (
+    _NOW
+    + """
+local waiting, leased, deaths, flag = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', leased, '-inf', now)) do
+  redis.call('HINCRBY', deaths, member, 1)
+  redis.call('ZREM', leased, member)
+  redis.call('ZADD', waiting, 'NX', now, member)
+end
+if redis.call('ZCARD', waiting) == 0 then return 0 end
+return redis.call('SET', flag, '1', 'NX', 'PX', ARGV[1]) and 1 or 0
+"""
+)
+
+_PUBLISH_EPOCH = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('RENAME', KEYS[1], KEYS[2])
+return 1
+"""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What became of an attempt to take a chunk. `deaths`: how often its lease ran out before."""
+
+    granted: bool
+    done: bool
+    deaths: int
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Chunks to be sent now; `sent` is the time that goes with each message."""
+
+    chunks: tuple[int, ...]
+    sent: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A job of the interactive lane. `deaths`: how often whoever had leased it went silent."""
+
+    owner: str
+    job_id: str
+    images: int
+    deaths: int = 0
+
+    @property
+    def member(self) -> str:
+        return f"{self.owner}/{self.job_id}/{self.images}"
+
+
+class Progress:
+    """All that Redis is asked. Methods raise redis.RedisError; `redis` decodes its answers to text."""
+
+    def __init__(self, redis: Redis, *, window: int, lease_seconds: float) -> None:
+        self.redis = redis
+        self._window = window
+        self._lease_ms = int(lease_seconds * 1000)
+        script = redis.register_script
+        self._claim, self._renew, self._done_script = script(_CLAIM), script(_RENEW), script(_DONE)
+        self._next, self._lost, self._rebuild = script(_NEXT), script(_LOST), script(_REBUILD)
+        self._push, self._pop, self._recover = script(_PUSH), script(_POP), script(_RECOVER)
+        self._publish_epoch = script(_PUBLISH_EPOCH)
+
+    # Chunks.
+
+    def open(self, owner: str, job_id: str) -> None:
+        """Remember that the job has chunks to do."""
+        self.redis.sadd(OPEN, f"{owner}/{job_id}")
+
+    def open_jobs(self) -> list[tuple[str, str]]:
+        """(owner, id) of the jobs with chunks to do, as far as Redis knows."""
+        members = cast("set[str]", self.redis.smembers(OPEN))
+        return [cast("tuple[str, str]", tuple(member.rsplit("/", 1))) for member in sorted(members)]
+
+    def next_chunks(self, job_id: str, chunks: int) -> Sending:
+        """Mark as sent, and answer, the next chunks of a job under its window."""
+        now, picked = self._next([_done(job_id), _out(job_id)], [chunks, self._window, _JOB_TTL_SECONDS])
+        return Sending(tuple(picked), now)
+
+    def claim(self, job_id: str, chunk: int, token: str, sent: int) -> Claim:
+        """Take a chunk and start its lease, unless it is done or another holds it."""
+        keys = [_done(job_id), _out(job_id), _counts(job_id), LATEST_CLAIMED]
+        state, deaths = self._claim(keys, [chunk, token, self._lease_ms, sent, _JOB_TTL_SECONDS])
+        return Claim(state == "claimed", state == "done", deaths)
+
+    def renew(self, job_id: str, chunk: int, token: str) -> bool:
+        """A sign of life. False: the job has ended and the work is in vain."""
+        return bool(self._renew([_out(job_id), _counts(job_id)], [chunk, token, self._lease_ms]))
+
+    def release(self, job_id: str, chunk: int) -> None:
+        """Give a chunk back that could not be done now; the reconciler sends it again."""
+        self.redis.hset(_out(job_id), str(chunk), "sent:0")
+
+    def done(self, job_id: str, chunk: int, chunks: int, rows: Counts) -> tuple[bool, Sending]:
+        """Mark a chunk done and tell whoever follows. Answers whether all are done, and what to send next."""
+        keys = [_done(job_id), _out(job_id), _counts(job_id)]
+        numbers = [chunk, chunks, self._window, rows.classified, rows.blank, rows.rejected]
+        finished, now, picked = self._done_script(keys, [*numbers, _JOB_TTL_SECONDS, EVENTS, job_id])
+        return finished >= chunks, Sending(tuple(picked), now)
+
+    def lost_chunks(self, job_id: str, queue: str) -> Sending:
+        """Mark as sent again, and answer, chunks whose lease ran out or whose message will never be claimed."""
+        keys = [_out(job_id), _counts(job_id), LATEST_CLAIMED, queue]
+        now, lost = self._lost(keys, [_UNCLAIMED_MS, _UNCLAIMED_EMPTY_MS])
+        return Sending(tuple(int(chunk) for chunk in lost), now)
+
+    def done_chunks(self, job_id: str) -> set[int]:
+        """The chunks whose done bit is set."""
+        # Not decoded as text: a bitmap is no text.
+        found = self.redis.execute_command("GET", _done(job_id), NEVER_DECODE=True)  # type: ignore[no-untyped-call]
+        bits = cast("bytes", found or b"")
+        return {8 * i + bit for i, byte in enumerate(bits) for bit in range(8) if byte & (0x80 >> bit)}
+
+    def rebuild(self, job_id: str, chunks: Sequence[int], rows: Counts) -> None:
+        """Make bits and counts say what the ledger says."""
+        keys = [_done(job_id), _out(job_id), _counts(job_id)]
+        self._rebuild(keys, [rows.classified, rows.blank, rows.rejected, _JOB_TTL_SECONDS, *chunks])
+
+    def counts(self, job_id: str, total: int) -> Counts | None:
+        """Rows by status so far; None where Redis knows nothing of the job."""
+        found = cast("dict[str, str]", self.redis.hgetall(_counts(job_id)))
+        if "chunks" not in found:
+            return None
+        numbers = {name: int(found.get(name, "0")) for name in ("classified", "blank", "rejected")}
+        return Counts(total, **numbers)
+
+    def forget(self, owner: str, job_id: str) -> None:
+        """The job has ended: stop who still works on it, drop the rest, tell whoever waits."""
+        with self.redis.pipeline(transaction=True) as pipe:
+            pipe.srem(OPEN, f"{owner}/{job_id}")
+            pipe.delete(_done(job_id), _out(job_id), _counts(job_id))
+            pipe.hset(_counts(job_id), "ended", "1")
+            pipe.expire(_counts(job_id), int(10 * self._lease_ms / 1000))
+            pipe.publish(EVENTS, job_id)
+            pipe.execute()
+
+    # The interactive lane.
+
+    def push(self, job: Waiting) -> bool:
+        """Let a job wait for a drain. True: a drain must be sent."""
+        return bool(self._push([WAITING, DRAIN_PENDING], [job.member, _DRAIN_PENDING_MS]))
+
+    def pop(self, images: int) -> list[Waiting]:
+        """Lease what waits, oldest first, up to about so many images."""
+        taken = self._pop([WAITING, LEASED, DEATHS, DRAIN_PENDING], [images, self._lease_ms])
+        return [_waiting(member, deaths) for member, deaths in taken]
+
+    def settle(self, jobs: Sequence[Waiting]) -> None:
+        """These have ended: drop their leases, tell whoever waits."""
+        members = [job.member for job in jobs]
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.zrem(WAITING, *members)
+            pipe.zrem(LEASED, *members)
+            pipe.hdel(DEATHS, *members)
+            for job in jobs:
+                pipe.publish(EVENTS, job.job_id)
+            pipe.execute()
+
+    def recover_interactive(self) -> bool:
+        """Put back what a silent worker had leased. True: a drain must be sent."""
+        return bool(self._recover([WAITING, LEASED, DEATHS, DRAIN_PENDING], [_DRAIN_PENDING_MS]))
+
+    def interactive_waits(self) -> bool:
+        """Whether anything waits for a drain."""
+        return bool(self.redis.exists(WAITING))
+
+    def is_interactive_known(self, job: Waiting) -> bool:
+        """Whether the job waits or is leased."""
+        return self.redis.zscore(WAITING, job.member) is not None or self.redis.zscore(LEASED, job.member) is not None
+
+    # Workers, epochs.
+
+    def heartbeat(self, worker: str, engine: str) -> None:
+        """This worker process is alive and has its model in memory."""
+        self.redis.set(_WORKER + worker, engine, ex=_HEARTBEAT_SECONDS)
+
+    def workers(self) -> dict[str, str]:
+        """Worker processes heard from in the last seconds, and their engines."""
+        names = [str(name) for name in self.redis.scan_iter(match=_WORKER + "*", count=1000)]
+        engines = cast("list[str | None]", self.redis.mget(names)) if names else []
+        return {name.removeprefix(_WORKER): engine for name, engine in zip(names, engines, strict=True) if engine}
+
+    def epoch_missing(self) -> bool:
+        return not self.redis.exists(EPOCH)
+
+    def begin_epoch(self, nonce: str) -> None:
+        self.redis.set(EPOCH_BUILDING, nonce)
+
+    def publish_epoch(self, nonce: str) -> bool:
+        """The pass over the store is whole, if Redis kept what it was told since `begin_epoch`."""
+        return bool(self._publish_epoch([EPOCH_BUILDING, EPOCH], [nonce]))
+
+
+def _waiting(member: str, deaths: int) -> Waiting:
+    owner, job_id, images = member.rsplit("/", 2)
+    return Waiting(owner, job_id, int(images), deaths)
+
+
+def open_redis(url: str, *, timeout_seconds: float = 2.0) -> Redis:
+    """A client for `Progress`: text answers, short timeouts. Connects when first used; make it after the fork."""
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        health_check_interval=25,
+    )

@@ -1,0 +1,220 @@
+"""The result schema (Arrow) and its CSV, JSON and NDJSON forms. Knows rows and their text; nothing of storage, HTTP or
+how a label was found.
+
+All batches of one job have the same number k of classes a row. A row that is not classified has null for them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from glyphq.jobs import Counts, Model, Rejection, RowStatus
+from glyphq.labels import LABELS
+
+CONFIDENCE_STEPS = 10_000
+"""Confidences are shown with four decimals, in every form rounded alike."""
+
+_MODEL_DIGEST, _MODEL_ENGINE = b"glyphq.model_digest", b"glyphq.model_engine"
+_FORMULA = r"^[=+\-@\t\r]"  # https://owasp.org/www-community/attacks/CSV_Injection
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"  # all but tab and line breaks
+_NEEDS_QUOTES = r'[",\r\n]'  # RFC 4180
+
+
+def result_schema(top_k: int) -> pa.Schema:
+    """The columns of a result with `top_k` classes a row, best first; labels are indices into labels.LABELS."""
+    return pa.schema(
+        [
+            pa.field("row", pa.uint32(), nullable=False),
+            pa.field("filename", pa.string(), nullable=False),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("labels", pa.list_(pa.uint8(), top_k)),
+            pa.field("confidences", pa.list_(pa.float32(), top_k)),
+            pa.field("reason", pa.string()),
+            pa.field("detail", pa.string()),
+        ]
+    )
+
+
+def with_model(schema: pa.Schema, model: Model) -> pa.Schema:
+    """The schema with a note of what made the rows."""
+    return schema.with_metadata({_MODEL_DIGEST: model.digest, _MODEL_ENGINE: model.engine})
+
+
+def model_of(schema: pa.Schema) -> Model:
+    """What `with_model` noted. Raises KeyError where nothing was."""
+    metadata = schema.metadata or {}
+    return Model(metadata[_MODEL_DIGEST].decode(), metadata[_MODEL_ENGINE].decode())
+
+
+def build(
+    rows: NDArray[np.uint32],
+    filenames: pa.StringArray | Sequence[str],
+    statuses: Sequence[RowStatus],
+    classes: NDArray[np.uint8],
+    confidences: NDArray[np.float32],
+    rejections: Mapping[int, Rejection],
+) -> pa.RecordBatch:
+    """The result of N inputs: uint32[N] rows, uint8[N, k] classes and float32[N, k] confidences, best first.
+
+    Classes and confidences count only where the status is CLASSIFIED. `rejections` has each REJECTED input by position
+    (0 to N - 1), and no other; ValueError otherwise.
+    """
+    rejected = {position for position, status in enumerate(statuses) if status is RowStatus.REJECTED}
+    if rejected != set(rejections):
+        raise ValueError("every rejected row has a rejection, and no other row has one")
+    reasons: list[str | None] = [None] * len(statuses)
+    details: list[str | None] = [None] * len(statuses)
+    for position, rejection in rejections.items():
+        reasons[position], details[position] = rejection.reason, rejection.detail
+    missing = pa.array([status is not RowStatus.CLASSIFIED for status in statuses], pa.bool_())
+    columns = [
+        pa.array(rows, pa.uint32()),
+        pa.array(filenames, pa.string()),
+        pa.array(statuses, pa.string()),
+        _lists(classes, missing),
+        _lists(confidences, missing),
+        pa.array(reasons, pa.string()),
+        pa.array(details, pa.string()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=result_schema(classes.shape[1]))
+
+
+def cancelled(rows: NDArray[np.uint32], filenames: pa.StringArray | Sequence[str], top_k: int) -> pa.RecordBatch:
+    """The rows of inputs that were not reached before their job was cancelled."""
+    count, schema = len(rows), result_schema(top_k)
+    columns = [
+        pa.array(rows, pa.uint32()),
+        pa.array(filenames, pa.string()),
+        pa.repeat(RowStatus.CANCELLED.value, count),
+        pa.nulls(count, schema.field("labels").type),
+        pa.nulls(count, schema.field("confidences").type),
+        pa.nulls(count, pa.string()),
+        pa.repeat(RowStatus.CANCELLED.sentence, count),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def counts(batch: pa.RecordBatch) -> Counts:
+    """How many rows have each status."""
+    found = {count["values"]: count["counts"] for count in pc.value_counts(batch.column("status")).to_pylist()}
+    return Counts(total=batch.num_rows, **found)
+
+
+def serialize(batch: pa.RecordBatch, model: Model) -> bytes:
+    """The batch and what made it, as an Arrow IPC stream."""
+    schema = with_model(batch.schema, model)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def deserialize(content: bytes) -> tuple[pa.RecordBatch, Model]:
+    """What `serialize` was given. Raises pa.ArrowInvalid for other bytes."""
+    with pa.ipc.open_stream(content) as reader:
+        return reader.read_next_batch(), model_of(reader.schema)
+
+
+def csv_header(top_k: int) -> bytes:
+    """The line of column names, with its line end."""
+    return (",".join(["row", "filename", *_label_columns(top_k), "status", "reason", "detail"]) + "\n").encode()
+
+
+def to_csv(batch: pa.RecordBatch, top_k: int) -> bytes:
+    """RFC 4180 in UTF-8 with "\\n" line ends; `top_k` label columns, the last ones empty where the batch has fewer.
+
+    In CSV only, text that a spreadsheet would run as a formula gets a leading apostrophe, and control characters other
+    than tab and line breaks become U+FFFD.
+    """
+    if not batch.num_rows:
+        return b""
+    classified = pc.equal(batch.column("status"), RowStatus.CLASSIFIED.value)
+    labels, confidences = _values(batch, "labels"), _steps(_values(batch, "confidences"))
+    label_texts, confidence_texts = pa.array(list(LABELS)), _confidence_texts()
+    ranked: list[pa.Array] = []
+    for rank in range(top_k):
+        if rank < labels.shape[1]:
+            ranked.append(pc.if_else(classified, label_texts.take(pa.array(labels[:, rank])), ""))
+            ranked.append(pc.if_else(classified, confidence_texts.take(pa.array(confidences[:, rank])), ""))
+        else:
+            ranked += [pa.repeat("", batch.num_rows)] * 2
+    lines = pc.binary_join_element_wise(
+        pc.cast(batch.column("row"), pa.string()),
+        _csv_text(batch.column("filename")),
+        *ranked,
+        batch.column("status"),
+        pc.fill_null(batch.column("reason"), ""),
+        _csv_text(pc.fill_null(batch.column("detail"), "")),
+        ",",
+    ).cast(pa.large_string())
+    everything = pa.LargeListArray.from_arrays(pa.array([0, len(lines)], pa.int64()), lines)
+    body: bytes = pc.binary_join(everything, pa.scalar("\n", pa.large_string()))[0].as_buffer().to_pybytes()
+    return body + b"\n"
+
+
+def to_row_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Row objects as the API gives them: label and confidence are null, and `top` is empty, unless classified."""
+    labels, steps = _values(batch, "labels").tolist(), _steps(_values(batch, "confidences")).tolist()
+    columns = (batch.column(name).to_pylist() for name in ("row", "filename", "status", "reason", "detail"))
+    rows = []
+    for row, filename, status, reason, detail, classes, confidences in zip(*columns, labels, steps, strict=True):
+        top: list[dict[str, Any]] = []
+        if status == RowStatus.CLASSIFIED:
+            top = [
+                {"label": LABELS[index], "confidence": step / CONFIDENCE_STEPS}
+                for index, step in zip(classes, confidences, strict=True)
+            ]
+        best = top[0] if top else {"label": None, "confidence": None}
+        rows.append(
+            {"row": row, "filename": filename, "status": status, **best, "top": top, "reason": reason, "detail": detail}
+        )
+    return rows
+
+
+def to_ndjson(batch: pa.RecordBatch) -> bytes:
+    """One row object a line, in UTF-8, each line ended."""
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    return "".join(encode(row) + "\n" for row in to_row_dicts(batch)).encode()
+
+
+def _label_columns(top_k: int) -> list[str]:
+    later = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("label", "confidence")]
+    return ["label", "confidence", *later]
+
+
+def _lists(values: NDArray[Any], missing: pa.BooleanArray) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1], mask=missing)
+
+
+def _values(batch: pa.RecordBatch, column: str) -> NDArray[Any]:
+    """[N, k] of a list column; zero where the row has none."""
+    lists = batch.column(column)
+    flat = lists.values.slice(lists.offset * lists.type.list_size, len(lists) * lists.type.list_size)
+    values: NDArray[Any] = flat.fill_null(0).to_numpy(zero_copy_only=False)
+    return values.reshape(len(lists), lists.type.list_size)
+
+
+def _steps(confidences: NDArray[Any]) -> NDArray[np.int32]:
+    """Confidences as whole numbers of ten thousandths."""
+    return np.rint(np.clip(confidences.astype(np.float64), 0, 1) * CONFIDENCE_STEPS).astype(np.int32)
+
+
+@cache
+def _confidence_texts() -> pa.StringArray:
+    """The text of every confidence that can be shown: taking from it costs 20 ns, formatting a float 300."""
+    return pa.array([f"{step / CONFIDENCE_STEPS:.4f}" for step in range(CONFIDENCE_STEPS + 1)])
+
+
+def _csv_text(texts: pa.StringArray) -> pa.StringArray:
+    """Made harmless and quoted, each only where needed."""
+    texts = pc.replace_substring_regex(texts, _CONTROL, "\ufffd")
+    texts = pc.if_else(pc.match_substring_regex(texts, _FORMULA), pc.binary_join_element_wise("'", texts, ""), texts)
+    quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
+    return pc.if_else(pc.match_substring_regex(texts, _NEEDS_QUOTES), quoted, texts)

@@ -1,0 +1,85 @@
+"""Every limit and address of the service with its default, read once from GLYPHQ_* variables and passed down."""
+
+import socket
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from glyphq.archive import ArchiveLimits
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+class Settings(BaseSettings):
+    """Frozen. `Settings()` reads the environment; a field `max_pixels` is set by GLYPHQ_MAX_PIXELS."""
+
+    model_config = SettingsConfigDict(env_prefix="GLYPHQ_", frozen=True, extra="forbid")
+
+    # Where things are.
+    store_url: str = Field("file:///var/lib/glyphq", description="The blob store: file:///PATH.")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="redis://, rediss:// or unix:// URL of the queue.")
+    model: Path | None = Field(None, description="A folder with weights and card; the shipped model if unset.")
+    engine: str = Field("auto", pattern="^(auto|torch|openvino)$", description="What computes the network.")
+
+    # The API.
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    insecure_bind: bool = Field(False, description="Allow an address other than loopback although there are no keys.")
+    max_wait_seconds: float = Field(30.0, gt=0, description="The longest that `Prefer: wait` holds a request.")
+
+    # What is accepted.
+    max_upload_bytes: int = Field(4 * GIB, gt=0)
+    max_upload_seconds: float = Field(6 * 3600.0, gt=0)
+    max_entries: int = Field(2_000_000, gt=0, description="Entries in one archive.")
+    max_entry_bytes: int = Field(64 * MIB, gt=0, description="One image file, unpacked.")
+    max_unpacked_bytes: int = Field(64 * GIB, gt=0, description="All files of an archive, unpacked.")
+    max_pixels: int = Field(100_000_000, gt=0, description="Width times height of one image.")
+    max_form_images: int = Field(10_000, gt=0)
+    max_json_bytes: int = Field(64 * MIB, gt=0)
+    disk_reserve_bytes: int = Field(256 * MIB, ge=0, description="Uploads are refused below this much free space.")
+
+    # How work is cut.
+    chunk_images: int = Field(1024, gt=0, le=65_536)
+    chunk_bytes: int = Field(32 * MIB, gt=0, description="A chunk is cut earlier when its input is this large.")
+    window_chunks: int = Field(8, gt=0, description="Chunks of one job that may be out at a time.")
+    interactive_images: int = Field(32, gt=0, description="The most images a job of the interactive lane has.")
+    interactive_bytes: int = Field(8 * MIB, gt=0, description="The largest input of the interactive lane.")
+    inline_bytes: int = Field(64 * KIB, ge=0, description="An interactive input up to this size rides in its record.")
+    drain_images: int = Field(256, gt=0, description="Images that one drain takes at once.")
+
+    # Time.
+    lease_seconds: float = Field(30.0, gt=0, description="How long a claimed chunk is held without a sign of life.")
+    reconcile_seconds: float = Field(2.0, gt=0, description="Between two looks at Redis.")
+    reconcile_store_seconds: float = Field(300.0, gt=0, description="Between two looks at the whole store.")
+    retention_days: float = Field(30.0, gt=0, description="Ended jobs are deleted after this long.")
+
+    @field_validator("store_url")
+    @classmethod
+    def _known_store(cls, url: str) -> str:
+        if not url.startswith("file:///"):
+            raise ValueError("the store must be a file:///PATH URL")
+        return url
+
+    @property
+    def store_path(self) -> Path:
+        return Path(self.store_url.removeprefix("file://"))
+
+    @property
+    def archive_limits(self) -> ArchiveLimits:
+        """The limits that concern a zip and how it is cut."""
+        return ArchiveLimits(
+            max_entries=self.max_entries,
+            max_entry_bytes=self.max_entry_bytes,
+            max_unpacked_bytes=self.max_unpacked_bytes,
+            chunk_images=self.chunk_images,
+            chunk_bytes=self.chunk_bytes,
+        )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether `host` is reachable from this machine only."""
+        try:
+            return socket.gethostbyname(self.host).startswith("127.") or self.host == "::1"
+        except OSError:
+            return self.host == "::1"

@@ -1,0 +1,1 @@
+"""From the bytes of a scan to a class: decode, normalize, predict."""

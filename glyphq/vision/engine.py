@@ -1,0 +1,136 @@
+"""Pictures -> logits -> classes and confidences, on torch or OpenVINO. Knows the network; nothing of scans or jobs.
+
+Every engine computes batches of one shape, the last one padded with black: kernels differ with the shape, and the same
+picture must give the same row whatever its neighbours and wherever it runs. An engine is opened in the process that uses
+it, after the fork, and takes one thread: a worker has one process a core.
+"""
+
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from glyphq.errors import ModelError, SetupError
+from glyphq.labels import LABELS
+from glyphq.vision.checkpoint import SHIPPED, load_network
+from glyphq.vision.network import PICTURE_SIZE, Network
+
+Pictures = NDArray[np.uint8]
+Logits = NDArray[np.float32]
+
+BATCH = 128
+NO_CLASS = 255
+"""Fills those of `predict`'s top k for which the charset has no class; their confidence is 0."""
+
+_OPENVINO_OPTIONS = {
+    "INFERENCE_NUM_THREADS": 1,
+    "NUM_STREAMS": 1,
+    "ENABLE_CPU_PINNING": False,  # else every process of a worker is pinned to the same core
+    "PERFORMANCE_HINT": "LATENCY",
+}
+
+
+class Engine(Protocol):
+    """Something that computes the network."""
+
+    name: str
+    """Library, version, precision and device, as recorded with each result."""
+
+    def logits(self, pictures: Pictures) -> Logits:
+        """uint8[N, 28, 28], light ink on dark -> float32[N, 47]; a row depends on its own picture alone, bit for bit."""
+        ...
+
+
+def open_engine(choice: str = "auto", folder: Path | None = None) -> Engine:
+    """The engine `torch`, `openvino`, or with `auto` OpenVINO where it is installed, with the model in `folder` (or shipped).
+
+    Raises ModelError as `load_network` does, and SetupError when OpenVINO is asked for and is not installed.
+    """
+    torch.set_num_threads(1)
+    installed = importlib.util.find_spec("openvino") is not None
+    if choice == "openvino" and not installed:
+        raise SetupError("The engine openvino is not installed. Install glyphq[worker], or set GLYPHQ_ENGINE=torch.")
+    network, _ = load_network(folder or SHIPPED)
+    return OpenVinoEngine(network) if choice != "torch" and installed else TorchEngine(network)
+
+
+class TorchEngine:
+    """Eager PyTorch in float32."""
+
+    def __init__(self, network: Network) -> None:
+        self.name = f"torch {torch.__version__.split('+')[0]} f32 cpu"
+        self._network = network.eval().to(memory_format=torch.channels_last)
+
+    def logits(self, pictures: Pictures) -> Logits:
+        return _by_batches(self._compute, pictures)
+
+    def _compute(self, batch: Pictures) -> Logits:
+        with torch.inference_mode():
+            logits: Logits = self._network(torch.from_numpy(batch)).numpy()
+        return logits
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU, in the precision it takes by itself there: bf16 where the CPU has it, else f32."""
+
+    def __init__(self, network: Network) -> None:
+        # On import OpenVINO writes to the home directory and reports to Google; without this package it does not.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        import openvino
+
+        example = torch.zeros(BATCH, PICTURE_SIZE, PICTURE_SIZE, dtype=torch.uint8)
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # it calls torch.jit.trace
+            model = openvino.convert_model(network.eval(), example_input=example, input=[tuple(example.shape)])
+        compiled = openvino.Core().compile_model(model, "CPU", _OPENVINO_OPTIONS)
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.name = f"openvino {openvino.__version__.split('-')[0]} {precision} cpu"
+        self._request = compiled.create_infer_request()
+
+    def logits(self, pictures: Pictures) -> Logits:
+        return _by_batches(self._compute, pictures)
+
+    def _compute(self, batch: Pictures) -> Logits:
+        logits: Logits = self._request.infer([batch], share_inputs=True, share_outputs=True)[0]
+        return logits
+
+
+def _by_batches(compute: Callable[[Pictures], Logits], pictures: Pictures) -> Logits:
+    logits = np.empty((len(pictures), len(LABELS)), np.float32)
+    for start in range(0, len(pictures), BATCH):
+        part = pictures[start : start + BATCH]
+        batch = np.zeros((BATCH, PICTURE_SIZE, PICTURE_SIZE), np.uint8)
+        batch[: len(part)] = part
+        logits[start : start + len(part)] = compute(batch)[: len(part)]
+    return logits
+
+
+def answers(
+    logits: Logits, temperature: float, classes: tuple[int, ...], top_k: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """float32[N, 47] -> the `top_k` likeliest of `classes`, uint8[N, k], and their confidences, float32[N, k], falling.
+
+    `classes` are ascending class indices, as `charset_classes` gives them, and no fewer than `top_k`; those not among them
+    are masked before the softmax, so confidences are among the allowed ones and sum to 1. The softmax is of
+    logits / temperature (Guo, Pleiss, Sun, Weinberger 2017, section 4.2). Of equal logits the lower class comes first.
+    Raises ModelError when the network gave something other than numbers.
+    """
+    scaled = logits[:, classes] / np.float32(temperature)
+    if not np.isfinite(scaled).all():
+        raise ModelError("The model computes infinities or NaN.")
+    likelihoods = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
+    confidences = likelihoods / likelihoods.sum(axis=1, keepdims=True)
+    order = np.argsort(-scaled, axis=1, kind="stable")[:, :top_k]  # stable: ties keep the order of `classes`
+    return np.array(classes, np.uint8)[order], np.take_along_axis(confidences, order, axis=1)
+
+
+def predict(
+    engine: Engine, pictures: Pictures, temperature: float, classes: tuple[int, ...], top_k: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The `answers` of an engine to uint8[N, 28, 28]."""
+    return answers(engine.logits(pictures), temperature, classes, top_k)

@@ -1,0 +1,155 @@
+"""A scan -> the 28x28 picture the network was trained on. Knows numpy and cv2; nothing of files, formats or torch.
+
+It does what was done to EMNIST (Cohen, Afshar, Tapson, van Schaik 2017, section II-C): light ink on a dark ground, cut to the
+ink's box, its aspect kept, centred in a square with a border of 2 pixels, smoothed, resampled to 28x28, stretched to 0..255.
+EMNIST began with clean bilevel fields of 128x128; scans do not, so before that:
+- polarity: ink is what the picture's edge is not, or the minority where the edge is mixed;
+- uneven light: the ground is what remains when strokes are closed over, and is taken away;
+- specks, and bits of neighbours cut by the edge, are left out of the box;
+- strokes thinner than EMNIST's are thickened, as they would vanish in the shrinking.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from glyphq.jobs import Invert
+
+SIZE = 28
+MIN_CONTRAST = 10.0  # gray levels (of 255) between ink and ground; below this a scan is blank
+_MIN_CONTRAST_TO_NOISE = 6.5  # the same in standard deviations of the ground; the faintest of 1,400 pencil scans has 8.5
+_LOOK = 160  # longest side, in pixels, at which the ink is searched for
+_FINE = 4  # pixels of the working picture for one of the 28
+_INK_SIDE = 24  # longest side of the ink among the 28, as in EMNIST
+_THIN, _STROKE = 1.5, 2.0  # of 28: strokes under the first are thickened to the second (EMNIST: 1.7 to 3.2, median 2.3)
+_SMOOTHING = 0.45  # of 28: standard deviation of the Gaussian before the last shrinking
+_INKED = 0.3  # of the contrast: what counts as ink when the box is sought
+_SPECK = 0.04  # of the largest part's area: smaller parts are specks
+_INSIDE = 0.2  # of the largest part's area: with a part this large inside, parts at the edge are not the character
+_FRAME_MEAN, _PEAK = 32, 128  # an EMNIST picture's outermost pixels are at most 16 on average, and its ink reaches 255
+
+Gray = NDArray[np.uint8]
+Ink = NDArray[np.float32]
+
+
+def normalize(scan: Gray, invert: Invert = Invert.AUTO) -> Gray | None:
+    """uint8[H, W] of any size and polarity -> uint8[28, 28], light on dark; None when there is no ink on it.
+
+    `invert` says which way the ink is, where the caller knows. A picture that is already as EMNIST's (28x28, its outermost
+    pixels below 32 on average, its brightest 128 or more, not announced as dark ink) is returned as it is.
+    """
+    if invert is not Invert.NO and _is_emnist(scan):
+        return scan
+    look = _shrunk(scan, _LOOK)
+    dark_ink = _has_dark_ink(look) if invert is Invert.AUTO else invert is Invert.NO
+    ink = _ink(look if dark_ink else cv2.bitwise_not(look))
+    box = None if ink is None else _box(ink)
+    if ink is None or box is None:
+        return None
+    if look.shape != scan.shape:  # the ink itself from the full scan: it may be a small part of a large page
+        part = _shrunk(scan[_enlarged(box, scan.shape, look.shape)], SIZE * _FINE)
+        ink = _ink(part if dark_ink else cv2.bitwise_not(part))
+        box = None if ink is None else _box(ink)
+        if ink is None or box is None:
+            return None
+    return _drawn(ink[box])
+
+
+def _is_emnist(scan: Gray) -> bool:
+    if scan.shape != (SIZE, SIZE):
+        return False
+    pixels = scan.tobytes()  # summing short bytes takes a third of the time of four numpy reductions
+    frame = sum(pixels[:SIZE]) + sum(pixels[-SIZE:]) + sum(pixels[::SIZE]) + sum(pixels[SIZE - 1 :: SIZE])
+    return frame < _FRAME_MEAN * 4 * SIZE and int(scan.max()) >= _PEAK
+
+
+def _shrunk(scan: Gray, side: int) -> Gray:
+    """No side longer than `side`, and none vanished; a smaller picture as it is."""
+    while max(scan.shape) > 2 * side and min(scan.shape) > 1:  # halving 1200x900 takes 30 us where one step takes 980
+        height, width = scan.shape[0] // 2, scan.shape[1] // 2
+        scan = cv2.resize(scan[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    scale = side / max(scan.shape)
+    if scale >= 1:
+        return scan
+    height, width = (max(1, round(length * scale)) for length in scan.shape)
+    return cv2.resize(scan, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def _has_dark_ink(look: Gray) -> bool:
+    """What most of the edge is, is ground; where the edge is mixed (more than one pixel in four), ink is the minority."""
+    level, _ = cv2.threshold(look, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    light = look > level
+    edge = np.concatenate((light[0], light[-1], light[:, 0], light[:, -1])).mean()
+    return bool((edge if abs(edge - 0.5) > 0.25 else light.mean()) > 0.5)
+
+
+def _ink(look: Gray) -> Ink | None:
+    """Dark ink on light paper -> how much darker than the paper each pixel is, float32 0..1; None when there is no ink."""
+    smooth = cv2.GaussianBlur(look, (3, 3), 0)
+    reach = max(3, max(look.shape) // 2) | 1  # wider than any stroke, narrower than a shadow
+    ground = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    ground = cv2.blur(ground, (reach, reach), borderType=cv2.BORDER_REPLICATE)
+    darker = cv2.subtract(ground, look)
+    level, _ = cv2.threshold(cv2.subtract(ground, smooth), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    marked = cv2.compare(darker, level, cv2.CMP_GT)
+    floor, noise = (float(value[0, 0]) for value in cv2.meanStdDev(darker, mask=cv2.bitwise_not(marked)))
+    contrast = cv2.mean(darker, mask=marked)[0] - floor
+    if contrast < max(MIN_CONTRAST, _MIN_CONTRAST_TO_NOISE * noise):
+        return None
+    steps = (np.arange(256, dtype=np.float32) - (floor + noise)) / (contrast - noise)
+    return cv2.LUT(darker, steps.clip(0, 1))
+
+
+def _box(ink: Ink) -> tuple[slice, slice] | None:
+    """Where the ink is, without specks and without bits that the picture's edge cuts off; those are wiped from `ink`."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((ink > _INKED).astype(np.uint8))
+    if count == 1:
+        return None
+    parts = stats[1:]
+    left, top, width, height, area = parts.T
+    at_edge = (left == 0) | (top == 0) | (left + width == ink.shape[1]) | (top + height == ink.shape[0])
+    largest = area[~at_edge].max(initial=0)
+    if largest < _INSIDE * area.max():
+        at_edge[:], largest = False, area.max()
+    kept = ~at_edge & (area >= _SPECK * largest)
+    mask = np.concatenate(([0], kept)).astype(np.uint8)[labels]
+    ink *= cv2.dilate(mask, np.ones((5, 5), np.uint8))
+    x, y, w, h = cv2.boundingRect(mask)
+    return slice(y, y + h), slice(x, x + w)
+
+
+def _enlarged(box: tuple[slice, slice], full: tuple[int, ...], look: tuple[int, ...]) -> tuple[slice, slice]:
+    """The box of the small picture in the full one, with a margin of an eighth of its longer side for ground to be seen."""
+    margin = max(side.stop - side.start for side in box) / 8 + 2
+    rows, columns = (
+        slice(max(0, int((side.start - margin) * size / small)), int(np.ceil((side.stop + margin) * size / small)))
+        for side, size, small in zip(box, full, look, strict=True)
+    )
+    return rows, columns
+
+
+def _drawn(ink: Ink) -> Gray:
+    """The cut-out ink, 0..1, as EMNIST's writers would have left it: 28x28, strokes at 255."""
+    scale = _INK_SIDE * _FINE / max(ink.shape)
+    height, width = (max(1, round(length * scale)) for length in ink.shape)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    resized = cv2.resize(ink, (width, height), interpolation=how)
+    side = SIZE * _FINE
+    top, left = (side - height) // 2, (side - width) // 2
+    canvas = cv2.copyMakeBorder(
+        resized, top, side - height - top, left, side - width - left, cv2.BORDER_CONSTANT, value=(0.0,)
+    )
+    stroke = _stroke_width(canvas)
+    if stroke < _THIN * _FINE:
+        more = round(_STROKE * _FINE - stroke) | 1
+        canvas = cv2.dilate(canvas, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (more, more)))
+    canvas = cv2.GaussianBlur(canvas, (0, 0), _SMOOTHING * _FINE)
+    small = cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return np.clip(small * (255 / small.max()) + 0.5, 0, 255).astype(np.uint8)
+
+
+def _stroke_width(canvas: Ink) -> float:
+    """Twice the area over the length of the outline, in pixels."""
+    mask = (canvas > 0.5).astype(np.uint8)
+    area = cv2.countNonZero(mask)
+    return 2 * area / max(1, area - cv2.countNonZero(cv2.erode(mask, np.ones((3, 3), np.uint8))))

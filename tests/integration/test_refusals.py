@@ -1,0 +1,152 @@
+"""What cannot be accepted gets a clear problem, at once, and leaves nothing behind."""
+
+import json
+import socket
+import zipfile
+
+import httpx
+import pytest
+
+from glyphq.embedded import EmbeddedService
+from tests.integration.conftest import zip_of
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> dict:
+    """The problem, which has the shape of RFC 9457 and a sentence."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["type"] == f"/problems/{code}"
+    assert problem["status"] == status
+    assert problem["detail"]
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 422, "empty-input"),
+        (b"neither a zip nor an image", 415, "unsupported-input"),
+        (zip_of({}), 422, "empty-input"),
+        (zip_of({"a/": b"", "a/b/": b""}), 422, "empty-input"),
+        (zip_of({"__MACOSX/._a.png": b"x", ".DS_Store": b"x"}), 422, "empty-input"),
+        (zip_of({"a.png": b"x" * 1000})[:-30], 422, "invalid-archive"),
+        (b"\x1f\x8b\x08" + bytes(100), 415, "unsupported-input"),
+    ],
+    ids=["empty", "text", "empty zip", "only folders", "only litter", "truncated zip", "gzip"],
+)
+def test_a_body_that_holds_no_scans(http, body, status, code):
+    refused(http.post("/v1/jobs", content=body), status, code)
+
+
+def test_encrypted_entries_and_unknown_compression_are_rows_not_refusals(http, scans):
+    scan = next(iter(scans.values()))
+    archive = bytearray(zip_of({"secret.png": scan, "odd.png": scan, "good.png": scan}))
+    first = archive.find(b"PK\x01\x02")
+    second = archive.find(b"PK\x01\x02", first + 1)
+    archive[first + 8] |= 1
+    archive[archive.find(b"PK\x03\x04") + 6] |= 1
+    archive[second + 10] = 12  # bzip2
+    job = http.post("/v1/jobs", content=bytes(archive), headers={"Prefer": "wait=30"}).json()
+    rows = http.get(job["links"]["results"], params={"format": "json"}).json()["results"]
+    assert [row["reason"] for row in rows] == ["encrypted", "unsupported_compression", None]
+
+
+def test_an_announced_upload_over_the_limit_is_refused_before_it_is_sent(service: EmbeddedService):
+    host, port = service.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000001\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    assert answer.startswith("HTTP/1.1 413")
+    assert '"limit":"max_upload_bytes"' in answer
+    assert '"value":20000000' in answer
+
+
+def test_an_upload_over_the_limit_without_a_length_is_refused(http):
+    def endless():
+        for _ in range(30):
+            yield bytes(1_000_000)
+
+    problem = refused(http.post("/v1/jobs", content=endless()), 413, "limit-exceeded")
+    assert problem["value"] == 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("query", "option"),
+    [
+        ({"top_k": "0"}, "top_k"),
+        ({"top_k": "11"}, "top_k"),
+        ({"top_k": "many"}, "top_k"),
+        ({"charset": "ä"}, "charset"),
+        ({"charset": ""}, "charset"),
+        ({"invert": "maybe"}, "invert"),
+        ({"filename_encoding": "rot13"}, "filename_encoding"),
+        ({"name": "x" * 201}, "name"),
+    ],
+)
+def test_a_malformed_option(http, scans, query, option):
+    problem = refused(http.post("/v1/jobs", content=zip_of(scans), params=query), 422, "invalid-option")
+    assert problem["option"] == option
+
+
+def test_an_unknown_field_of_a_form_is_named(http):
+    answer = http.post("/v1/jobs", files={"file": ("a.png", b"x")}, data={"topk": "3"})
+    assert "topk" in refused(answer, 422, "invalid-option")["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "said"),
+    [
+        ("{", 400, "invalid-request", "no list of images"),
+        ("[]", 400, "invalid-request", "no list of images"),
+        ('{"images": 7}', 400, "invalid-request", "not a list"),
+        ('{"images": []}', 422, "empty-input", "empty"),
+        (json.dumps({"images": [[0] * 784, [0] * 783]}), 422, "invalid-option", "images[1]"),
+        (json.dumps({"images": [[0] * 783 + [256]]}), 422, "invalid-option", "outside 0 to 255"),
+        (json.dumps({"images": [[0] * 783 + ["x"]]}), 422, "invalid-option", "no number"),
+        (json.dumps({"images": [[0] * 783 + [None]]}), 422, "invalid-option", "images[0]"),
+        ('{"images": [' + "0" * 1_000_001 + "]}", 413, "limit-exceeded", "1,000,000"),
+    ],
+)
+def test_malformed_pixel_rows(http, body, status, code, said):
+    answer = http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert said in refused(answer, status, code)["detail"]
+
+
+def test_malformed_forms(http):
+    no_boundary = http.post("/v1/jobs", content=b"x", headers={"Content-Type": "multipart/form-data"})
+    refused(no_boundary, 415, "unsupported-input")
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    cut = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\nhalf'
+    refused(http.post("/v1/jobs", content=cut, headers=headers), 400, "upload-interrupted")
+    no_file = b'--b\r\nContent-Disposition: form-data; name="top_k"\r\n\r\n3\r\n--b--\r\n'
+    refused(http.post("/v1/jobs", content=no_file, headers=headers), 422, "empty-input")
+    refused(http.post("/v1/jobs", content=b"nonsense", headers=headers), 415, "unsupported-input")
+
+
+def test_an_unknown_job(http):
+    for path in ("0199c0de-0000-7000-8000-000000000000", "no-id", "..%2f..%2fetc"):
+        refused(http.get(f"/v1/jobs/{path}"), 404, "job-not-found" if "%" not in path else "not-found")
+        refused(http.delete(f"/v1/jobs/{path}"), 404, "job-not-found" if "%" not in path else "not-found")
+    refused(http.get("/v1/jobs/no-id/results"), 404, "job-not-found")
+    refused(http.post("/v1/jobs/no-id/cancel"), 404, "job-not-found")
+
+
+def test_an_unknown_page_and_method_are_problems_too(http):
+    refused(http.get("/v2"), 404, "not-found")
+    refused(http.put("/v1/jobs"), 405, "method-not-allowed")
+    refused(http.get("/v1/jobs", params={"limit": 0}), 422, "invalid-option")
+
+
+def test_pages_of_other_sites_and_other_hosts_are_refused(http, scans):
+    other_site = http.post("/v1/jobs", content=zip_of(scans), headers={"Sec-Fetch-Site": "cross-site"})
+    refused(other_site, 403, "cross-site")
+    assert http.get("/healthz", headers={"Host": "glyphq.example"}).status_code == 400
+
+
+def test_what_was_refused_has_left_nothing_in_the_store(http, service: EmbeddedService):
+    before = sorted((service.store / "data").glob("*"))
+    http.post("/v1/jobs", content=zip_of({"a.png": b"x" * 100_000}, zipfile.ZIP_STORED)[:-30])
+    http.post("/v1/jobs", content=bytes(500_000))
+    assert sorted((service.store / "data").glob("*")) == before
+    assert list((service.store / ".staging").glob("*")) == []

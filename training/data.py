@@ -1,0 +1,96 @@
+"""EMNIST as tensors, from torchvision's raw layout, downloaded or unpacked from a local root.
+
+Knows files and splits; nothing of networks. The test set is read by `training.export` alone, once, to measure.
+"""
+
+import gzip
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from glyphq.errors import SetupError
+
+Split = Literal["balanced", "bymerge"]
+CACHE = Path("runs/data")
+VALIDATION_PER_CLASS = 50
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """pixels uint8[N, 28, 28], upright, light on dark; classes int64[N]."""
+
+    pixels: Tensor
+    classes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, chosen: Tensor) -> "Pictures":
+        return Pictures(self.pixels[chosen], self.classes[chosen])
+
+
+def load_emnist(root: Path | None, split: Split, *, train: bool) -> Pictures:
+    """One part of EMNIST; downloads the official files when `root` is None.
+
+    `root` holds `EMNIST/raw/emnist-<split>-<part>-*-ubyte`, plain or gzipped; gzipped files are unpacked into
+    `runs/data`, never beside the originals. Raises SetupError when the part is missing or truncated.
+    """
+    _declare_missing_operators()
+    from torchvision.datasets import EMNIST
+
+    if root is not None:
+        _unpack(root, split, "train" if train else "test")
+    try:
+        dataset = EMNIST(str(CACHE), split=split, train=train, download=root is None)
+    except (RuntimeError, ValueError, AssertionError, OSError) as error:
+        raise SetupError(f"EMNIST {split} cannot be read: {error}") from error
+    # The official files store each image column by column.
+    return Pictures(dataset.data.transpose(1, 2).contiguous(), dataset.targets.long())
+
+
+def hold_out(pictures: Pictures, per_class: int = VALIDATION_PER_CLASS, *, seed: int) -> tuple[Pictures, Pictures]:
+    """(the rest, `per_class` images of each class), drawn with `seed`; nothing is in both."""
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))
+    shuffled = pictures.classes[order]
+    held = torch.zeros(len(pictures), dtype=torch.bool)
+    for value in shuffled.unique():
+        held[order[(shuffled == value).nonzero().flatten()[:per_class]]] = True
+    return pictures[~held], pictures[held]
+
+
+def _unpack(root: Path, split: Split, part: str) -> None:
+    raw = CACHE / "EMNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for kind in ("images-idx3", "labels-idx1"):
+        name = f"emnist-{split}-{part}-{kind}-ubyte"
+        source = root / "EMNIST" / "raw" / name
+        packed = source.with_name(name + ".gz")
+        target, temporary = raw / name, raw / f"{name}.tmp"
+        if not source.exists() and not packed.exists():
+            raise SetupError(
+                f"{packed} is missing. Point --data at the folder that holds EMNIST/raw, or leave it out to download."
+            )
+        try:
+            with gzip.open(packed) if packed.exists() else source.open("rb") as stream, temporary.open("wb") as sink:
+                shutil.copyfileobj(stream, sink, 1 << 20)
+        except (EOFError, OSError) as error:
+            raise SetupError(f"{packed} cannot be unpacked into {raw}: {error}") from error
+        temporary.replace(target)
+
+
+def _declare_missing_operators() -> None:
+    """Let torchvision import where its compiled part does not match this build of torch.
+
+    Such a torchvision raises on two operators of detection networks that nothing here uses; declared, they satisfy it.
+    """
+    try:
+        import torchvision  # noqa: F401  # the import is the test
+    except RuntimeError:
+        for operator in ("nms", "qnms"):
+            torch.library.define(
+                f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            )

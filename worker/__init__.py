@@ -1,0 +1,1 @@
+"""The Celery worker: `python -m worker`. Holds the network in memory and classifies chunks and small jobs."""

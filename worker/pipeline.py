@@ -1,0 +1,258 @@
+"""The way of a chunk: claim, read, unpack, decode, normalize, predict, store, report. Knows nothing of Celery.
+
+Whatever dies here costs time, never a row: a result counts once its object exists, and a chunk without one is sent
+again.
+"""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+import pyarrow as pa
+from celery.exceptions import SoftTimeLimitExceeded
+from kombu.exceptions import OperationalError
+from numpy.typing import NDArray
+from redis import RedisError
+
+from glyphq import results
+from glyphq.archive import extract
+from glyphq.errors import DamagedObject, JobNotFound, StoreError
+from glyphq.jobs import Job, Kind, Reason, Rejection, RowStatus
+from glyphq.labels import LABELS, charset_classes
+from glyphq.ledger import Ledger
+from glyphq.progress import Waiting
+from glyphq.vision.decode import decode
+from glyphq.vision.engine import BATCH, answers
+from glyphq.vision.isolated import IsolatedDecoder
+from glyphq.vision.network import PICTURE_SIZE
+from glyphq.vision.normalize import normalize
+from worker.process import Process
+
+log = logging.getLogger(__name__)
+
+Picture = NDArray[np.uint8]
+Outcome = Picture | Rejection | None  # what decoding gives: 28x28, why not, or None for a blank
+
+_PULSE_SECONDS = 0.05  # how often work on a chunk stops to look at the interactive lane
+_GAP_BYTES = 64 * 1024  # two entries closer than this are read in one go
+
+
+def classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent: int) -> None:
+    """Claim one chunk, make its result, mark it done, send what follows, end the job if it was the last."""
+    token = uuid.uuid4().hex
+    try:
+        job = process.ledger.job(owner, job_id)
+        if process.ledger.has_ended(job):
+            _mend(process, job, chunk)
+            return
+        claim = process.progress.claim(job_id, chunk, token, sent)
+        if not claim.granted and not claim.done:
+            return
+        rows = _stored_rows(process, job, chunk)
+        if rows is None:
+            pulse = _Pulse(process, job, chunk, token)
+            rows = classify(process, [(job, chunk)], pulse, isolated=claim.deaths > 0)[0]
+            process.ledger.put_result(job, chunk, results.serialize(rows, process.model))
+        finished, following = process.progress.done(job_id, chunk, len(job.chunks), results.counts(rows))
+        process.dispatcher.send(job, following)
+        if finished:
+            process.dispatcher.finish(job)
+    except JobNotFound:
+        process.progress.forget(owner, job_id)
+    except _JobEnded:
+        log.info("job %s has ended; chunk %d is left", job_id, chunk)
+    except SoftTimeLimitExceeded:
+        # Left to its lease: the next run decodes in a child with limits of its own.
+        log.exception("job %s: chunk %d takes too long", job_id, chunk)
+    except (RedisError, OperationalError) as error:
+        log.warning("job %s: chunk %d: Redis: %s; the reconciler goes on with it", job_id, chunk, error)
+    except StoreError as error:
+        log.warning("job %s: chunk %d: %s; it is tried again", job_id, chunk, error.detail)
+        process.progress.release(job_id, chunk)
+
+
+def _mend(process: Process, job: Job, chunk: int) -> None:
+    """Make a result again that was found damaged after the job had ended."""
+    end = process.ledger.end(job)
+    if end is not None and chunk in end.counted and _stored_rows(process, job, chunk) is None:
+        rows = classify(process, [(job, chunk)])[0]
+        process.ledger.put_result(job, chunk, results.serialize(rows, process.model))
+
+
+def drain(process: Process) -> None:
+    """Answer what waits in the interactive lane, as one batch across jobs."""
+    taken = process.progress.pop(process.settings.drain_images)
+    for lone in [one for one in taken if one.deaths]:
+        _answer(process, [lone], isolated=True)
+    together = [one for one in taken if not one.deaths]
+    if together:
+        _answer(process, together, isolated=False)
+    process.dispatcher.recover_interactive()
+
+
+def _answer(process: Process, taken: Sequence[Waiting], *, isolated: bool) -> None:
+    jobs: list[Job] = []
+    for one in taken:
+        try:
+            job = process.ledger.job(one.owner, one.job_id)
+            if not process.ledger.has_ended(job):
+                jobs.append(job)
+        except (JobNotFound, DamagedObject) as error:
+            log.warning("job %s: %s", one.job_id, error.detail)
+    for job, rows in zip(jobs, classify(process, [(job, 0) for job in jobs], isolated=isolated), strict=True):
+        process.ledger.finish_interactive(job, rows, process.model)
+    process.progress.settle(taken)
+
+
+def classify(
+    process: Process,
+    parts: Sequence[tuple[Job, int]],
+    pulse: Callable[[], None] = lambda: None,
+    *,
+    isolated: bool = False,
+) -> list[pa.RecordBatch]:
+    """The rows of some chunks, their pictures predicted together. `pulse` is called often.
+
+    The network sees fixed batch shapes, so an image gives the same row in whatever company it is classified.
+    """
+    indexes = [_index(process, job, chunk) for job, chunk in parts]
+    outcomes: list[list[Outcome]] = []
+    for (job, _), index in zip(parts, indexes, strict=True):
+        outcomes.append([])
+        for outcome in _outcomes(process, job, index, isolated=isolated):
+            outcomes[-1].append(outcome)
+            pulse()
+    pictures = [outcome for part in outcomes for outcome in part if isinstance(outcome, np.ndarray)]
+    stack = np.stack(pictures) if pictures else np.empty((0, PICTURE_SIZE, PICTURE_SIZE), np.uint8)
+    logits = np.empty((len(stack), len(LABELS)), np.float32)
+    for start in range(0, len(stack), BATCH):
+        logits[start : start + BATCH] = process.engine.logits(stack[start : start + BATCH])
+        pulse()
+    batches, first = [], 0
+    for (job, _), index, part in zip(parts, indexes, outcomes, strict=True):
+        seen = sum(isinstance(outcome, np.ndarray) for outcome in part)
+        batches.append(_rows(process, job, index, part, logits[first : first + seen]))
+        first += seen
+    return batches
+
+
+def _outcomes(process: Process, job: Job, index: pa.RecordBatch, *, isolated: bool) -> Iterator[Outcome]:
+    """What becomes of each entry, in order."""
+    invert, max_pixels = job.options.invert, process.settings.max_pixels
+    with ExitStack() as stack:
+        child = stack.enter_context(IsolatedDecoder(max_pixels)) if isolated and job.kind is not Kind.PIXELS else None
+        intact: bool | None = None
+        for content in _contents(process.ledger, job, index):
+            if isinstance(content, Rejection):
+                if content.reason is Reason.DAMAGED_ENTRY and intact is None:
+                    intact = process.ledger.input_intact(job)
+                yield Rejection.of(Reason.STORED_INPUT_DAMAGED) if intact is False else content
+            elif job.kind is Kind.PIXELS:
+                yield _pixel_row(content)
+            elif child is not None:
+                yield child.picture(bytes(content), invert)
+            else:
+                scan = decode(bytes(content), max_pixels)
+                yield scan if isinstance(scan, Rejection) else normalize(scan, invert)
+
+
+def _contents(ledger: Ledger, job: Job, index: pa.RecordBatch) -> Iterator[bytes | memoryview | Rejection]:
+    """Each entry's own bytes, in order, read in as few ranges as the gaps between them allow."""
+    entries = index.to_pylist()
+    block, block_start = memoryview(b""), 0
+    for position, entry in enumerate(entries):
+        if entry["reason"] is not None:
+            yield Rejection(Reason(entry["reason"]), entry["detail"])
+            continue
+        start, end = entry["offset"], entry["offset"] + entry["span"]
+        if not block_start <= start <= end <= block_start + len(block):
+            for following in entries[position + 1 :]:
+                if following["reason"] is None and end <= following["offset"] <= end + _GAP_BYTES:
+                    end = following["offset"] + following["span"]
+            block, block_start = memoryview(ledger.input_range(job, start, end - start)), start
+        span = block[start - block_start : start - block_start + entry["span"]]
+        yield extract(
+            span, size=entry["size"], compressed_size=entry["compressed_size"], method=entry["method"], crc=entry["crc"]
+        )
+
+
+def _pixel_row(content: bytes | memoryview) -> Picture | None:
+    """784 bytes in EMNIST's column-major order -> 28x28, upright."""
+    picture = np.frombuffer(content, np.uint8).reshape(PICTURE_SIZE, PICTURE_SIZE).T
+    return np.ascontiguousarray(picture) if picture.any() else None
+
+
+def _rows(
+    process: Process, job: Job, index: pa.RecordBatch, outcomes: Sequence[Outcome], logits: NDArray[np.float32]
+) -> pa.RecordBatch:
+    """Outcomes in order, and float32[M, 47] for the M of them that are pictures -> the chunk's result."""
+    allowed = charset_classes(job.options.charset)
+    best = min(job.options.top_k, len(allowed))
+    statuses = [_status(outcome) for outcome in outcomes]
+    pictured = np.array([status is RowStatus.CLASSIFIED for status in statuses])
+    classes = np.zeros((len(outcomes), best), np.uint8)
+    confidences = np.zeros((len(outcomes), best), np.float32)
+    classes[pictured], confidences[pictured] = answers(logits, process.temperature, allowed, best)
+    return results.build(
+        index.column("row").to_numpy(),
+        index.column("name"),
+        statuses,
+        classes,
+        confidences,
+        {position: outcome for position, outcome in enumerate(outcomes) if isinstance(outcome, Rejection)},
+    )
+
+
+def _status(outcome: Outcome) -> RowStatus:
+    if outcome is None:
+        return RowStatus.BLANK
+    return RowStatus.REJECTED if isinstance(outcome, Rejection) else RowStatus.CLASSIFIED
+
+
+def _index(process: Process, job: Job, chunk: int) -> pa.RecordBatch:
+    try:
+        return process.ledger.index(job, chunk)
+    except DamagedObject as error:
+        log.warning("job %s: %s; it is made again from the input", job.id, error.detail)
+        process.ledger.rebuild_index(job, process.settings.archive_limits)
+        return process.ledger.index(job, chunk)
+
+
+def _stored_rows(process: Process, job: Job, chunk: int) -> pa.RecordBatch | None:
+    """The rows that another run of this chunk has stored already."""
+    try:
+        found = process.ledger.result(job, chunk)
+    except DamagedObject:
+        return None
+    return None if found is None else found[0]
+
+
+class _JobEnded(Exception):
+    """Raised between two images when the job was cancelled or deleted meanwhile."""
+
+
+class _Pulse:
+    """Called between images: keeps the lease, answers the interactive lane, stops when the job has ended."""
+
+    def __init__(self, process: Process, job: Job, chunk: int, token: str) -> None:
+        self._process, self._job, self._chunk, self._token = process, job, chunk, token
+        self._renew_seconds = process.settings.lease_seconds / 5
+        self._looked = self._renewed = time.monotonic()
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < _PULSE_SECONDS:
+            return
+        try:
+            if now - self._renewed >= self._renew_seconds:
+                if not self._process.progress.renew(self._job.id, self._chunk, self._token):
+                    raise _JobEnded
+                self._renewed = now
+            if self._process.progress.interactive_waits():
+                drain(self._process)
+        except (RedisError, OperationalError) as error:
+            log.warning("job %s: chunk %d goes on without Redis: %s", self._job.id, self._chunk, error)
+        self._looked = time.monotonic()

@@ -1,0 +1,73 @@
+"""What one worker process holds: store, Redis, Celery, model. Opened after the fork, once; handed to the pipeline."""
+
+import logging
+import os
+import socket
+import threading
+from dataclasses import dataclass
+
+from celery import Celery
+from redis import RedisError
+
+from glyphq.blobs import LocalBlobs
+from glyphq.dispatch import Dispatcher
+from glyphq.jobs import Model
+from glyphq.ledger import Ledger
+from glyphq.progress import Progress, open_redis
+from glyphq.settings import Settings
+from glyphq.vision.checkpoint import SHIPPED, read_card
+from glyphq.vision.decode import prepare_process
+from glyphq.vision.engine import Engine, open_engine
+
+log = logging.getLogger(__name__)
+
+_HEARTBEAT_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Process:
+    """The resources of one worker process. `name` is unique among all workers."""
+
+    name: str
+    settings: Settings
+    ledger: Ledger
+    progress: Progress
+    dispatcher: Dispatcher
+    engine: Engine
+    model: Model
+    temperature: float
+
+
+def open_process(settings: Settings, celery: Celery) -> Process:
+    """Open everything a worker process needs and begin its heartbeat. Raises ModelError, StoreError."""
+    prepare_process()
+    folder = settings.model or SHIPPED
+    card = read_card(folder)
+    engine = open_engine(settings.engine, folder)
+    ledger = Ledger(LocalBlobs(settings.store_path))
+    progress = Progress(
+        open_redis(settings.redis_url), window=settings.window_chunks, lease_seconds=settings.lease_seconds
+    )
+    process = Process(
+        name=f"{socket.gethostname()}:{os.getpid()}",
+        settings=settings,
+        ledger=ledger,
+        progress=progress,
+        dispatcher=Dispatcher(ledger, progress, celery),
+        engine=engine,
+        model=Model(card.digest, engine.name),
+        temperature=card.temperature,
+    )
+    threading.Thread(target=_beat, args=(process,), name="heartbeat", daemon=True).start()
+    log.info("%s is ready: %s, model %s", process.name, engine.name, card.digest[:16])
+    return process
+
+
+def _beat(process: Process) -> None:
+    stopped = threading.Event()
+    while True:
+        try:
+            process.progress.heartbeat(process.name, process.engine.name)
+        except RedisError as error:
+            log.warning("%s: no heartbeat: %s", process.name, error)
+        stopped.wait(_HEARTBEAT_SECONDS)

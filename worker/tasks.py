@@ -1,0 +1,41 @@
+"""The two tasks and their delivery policy. What they do is in `worker.pipeline`."""
+
+import logging
+import os
+import signal
+from typing import Any
+
+from celery import Celery, signals
+
+from glyphq.broker import CLASSIFY_CHUNK, DRAIN
+from glyphq.settings import Settings
+from worker import pipeline
+from worker.process import Process, open_process
+
+log = logging.getLogger(__name__)
+
+_SOFT_LIMIT_SECONDS, _HARD_LIMIT_SECONDS = 540, 600
+
+
+def register(app: Celery, settings: Settings) -> None:
+    """Give the app its tasks, and each process it forks its resources."""
+    opened: list[Process] = []
+
+    @signals.worker_process_init.connect(weak=False)
+    def open_resources(**_: Any) -> None:
+        try:
+            opened.append(open_process(settings, app))
+        except Exception:
+            # Celery would log this and let the process take tasks without a model.
+            log.critical("this worker process cannot start", exc_info=True)
+            os.kill(os.getppid(), signal.SIGTERM)
+            raise
+
+    # Never retried by Celery: the ledger knows what is undone and the reconciler sends it again.
+    @app.task(name=CLASSIFY_CHUNK, soft_time_limit=_SOFT_LIMIT_SECONDS, time_limit=_HARD_LIMIT_SECONDS)
+    def classify_chunk(owner: str, job_id: str, chunk: int, sent: int) -> None:
+        pipeline.classify_chunk(opened[0], owner, job_id, chunk, sent)
+
+    @app.task(name=DRAIN, soft_time_limit=_SOFT_LIMIT_SECONDS, time_limit=_HARD_LIMIT_SECONDS)
+    def drain() -> None:
+        pipeline.drain(opened[0])
