@@ -1,14 +1,14 @@
 """The application factory: opens every resource in one visible place, hands them down, closes them in turn."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api.events import Events
-from api.problems import add_problem_handlers, problem
+from api.problems import add_problem_handlers, document
 from api.reconciler import Reconciler
 from api.routes import router
 from api.service import Service
@@ -52,14 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.include_router(router)
     add_problem_handlers(app)
-
-    @app.middleware("http")
-    async def refuse_other_sites(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        # There are no keys yet, so a page of another site must not speak for whoever looks at it.
-        if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            return problem(403, "cross-site", "Refused", "Pages of other sites may not use this service.", {})
-        return await call_next(request)
-
+    document(app)
     if settings.loopback:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", settings.host])
     return app

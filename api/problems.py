@@ -9,7 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.schemas import Problem
 from glyphq.errors import (
+    CrossSiteRefused,
     DamagedObject,
     EmptyInput,
     GlyphqError,
@@ -18,9 +20,11 @@ from glyphq.errors import (
     InvalidOption,
     InvalidRequest,
     JobAlreadyEnded,
+    JobFailed,
     JobNotFinished,
     JobNotFound,
     LimitExceeded,
+    ModelError,
     StoreError,
     StoreFull,
     UnsupportedInput,
@@ -40,11 +44,14 @@ _PROBLEMS: dict[type[GlyphqError], tuple[int, str, str]] = {
     LimitExceeded: (413, "The input is over a limit", "The upload is larger than 4294967296 bytes."),
     UploadInterrupted: (400, "The upload was interrupted", "The form ended before its last boundary."),
     IdempotencyMismatch: (422, "The Idempotency-Key was used for another request", "Use a new Idempotency-Key."),
+    CrossSiteRefused: (403, "Pages of other sites may not use this service", "The request came from another site."),
     JobNotFound: (404, "There is no such job", "There is no job '0199'."),
     JobNotFinished: (409, "The job has not ended", "The job still runs; wait, or ask with partial=true."),
     JobAlreadyEnded: (409, "The job has already ended", "There is nothing to cancel."),
+    JobFailed: (409, "The job has failed", "Its record cannot be read. Delete it and submit again."),
     StoreFull: (507, "The store is full", "Free space on the store, then submit again."),
     DamagedObject: (503, "A stored object is damaged", "It is being made again; ask again in a few seconds."),
+    ModelError: (503, "The model cannot be read", "There is no model card. Reinstall glyphq."),
     StoreError: (503, "The store does not answer", "Ask again in a few seconds."),
 }
 
@@ -69,6 +76,25 @@ def add_problem_handlers(app: FastAPI) -> None:
         phrase = HTTPStatus(error.status_code).phrase
         code = phrase.lower().replace(" ", "-")
         return problem(error.status_code, code, phrase, f"{error.detail}. The API is described at /docs.", {})
+
+
+def document(app: FastAPI) -> None:
+    """Have OpenAPI show problems alone: FastAPI adds a validation error of its own shape, which is never answered."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            described = describe()
+            described["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+            for own in ("HTTPValidationError", "ValidationError"):
+                described["components"]["schemas"].pop(own, None)
+            for path in described["paths"].values():
+                for operation in path.values():
+                    if "HTTPValidationError" in str(operation["responses"].get("422")):
+                        del operation["responses"]["422"]
+        return app.openapi_schema or describe()
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own documentation does
 
 
 def problem(status: int, code: str, title: str, detail: str, fields: Mapping[str, Any]) -> JSONResponse:

@@ -14,6 +14,7 @@ from api.service import OWNER, Service
 from api.uploads import Upload, accept, receive
 from glyphq import results
 from glyphq.errors import (
+    CrossSiteRefused,
     DamagedObject,
     EmptyInput,
     IdempotencyMismatch,
@@ -21,9 +22,11 @@ from glyphq.errors import (
     InvalidOption,
     InvalidRequest,
     JobAlreadyEnded,
+    JobFailed,
     JobNotFinished,
     JobNotFound,
     LimitExceeded,
+    ModelError,
     StoreError,
     StoreFull,
     UnsupportedInput,
@@ -33,7 +36,14 @@ from glyphq.jobs import FILENAME_ENCODINGS, MAX_TOP_K, Invert, Job, JobState, Op
 from glyphq.labels import NAMED_CHARSETS
 from glyphq.vision.checkpoint import SHIPPED, read_card
 
-router = APIRouter()
+
+def _same_site(sec_fetch_site: Annotated[str, Header(include_in_schema=False)] = "") -> None:
+    """There are no keys yet, so a page of another site must not speak for whoever looks at it."""
+    if sec_fetch_site in ("cross-site", "same-site"):
+        raise CrossSiteRefused("The request came from a page of another site. Use the service's own address.")
+
+
+router = APIRouter(dependencies=[Depends(_same_site)], responses=responses(CrossSiteRefused))
 
 Format = Literal["csv", "json", "ndjson"]
 _MEDIA_TYPES: dict[Format, str] = {
@@ -186,7 +196,7 @@ def _wait_seconds(prefer: str | None) -> float:
 @router.get(
     "/v1/jobs",
     response_model_exclude={"jobs": {"__all__": {"results"}}},
-    responses=responses(InvalidOption),
+    responses=responses(InvalidOption, StoreError),
 )
 def list_jobs(
     service: Served,
@@ -234,7 +244,7 @@ _RESULTS_EXAMPLES: dict[str, Any] = {
             "content": _RESULTS_EXAMPLES,
             "headers": {"Glyphq-Complete": {"schema": {"type": "string", "enum": ["true", "false"]}}},
         },
-        **responses(JobNotFound, JobNotFinished, InvalidOption, DamagedObject, StoreError),
+        **responses(JobNotFound, JobNotFinished, JobFailed, InvalidOption, DamagedObject, StoreError),
     },
 )
 def get_results(
@@ -247,7 +257,7 @@ def get_results(
     """A job's rows as CSV, JSON or NDJSON."""
     accepted: list[Format] = [name for name, media in _MEDIA_TYPES.items() if media.split(";")[0] in accept]
     chosen: Format = format or (accepted[0] if accepted else "csv")
-    job = service.ledger.job(OWNER, job_id)
+    job = service.job(OWNER, job_id)
     end, rows = service.rows(job, partial=partial)
     body = _BODIES[chosen](job, rows, end is not None)
     headers = {
@@ -287,11 +297,11 @@ _BODIES: dict[Format, Callable[[Job, Iterator[Any], bool], Iterator[bytes]]] = {
 @router.post(
     "/v1/jobs/{job_id}/cancel",
     response_model_exclude={"results"},
-    responses=responses(JobNotFound, JobAlreadyEnded, StoreError),
+    responses=responses(JobNotFound, JobAlreadyEnded, JobFailed, StoreError),
 )
 def cancel_job(service: Served, job_id: JobId) -> JobView:
     """Stop a job and keep what is done; the rest become cancelled rows."""
-    return service.cancel(service.ledger.job(OWNER, job_id))
+    return service.cancel(service.job(OWNER, job_id))
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=204, responses=responses(JobNotFound, StoreError))
@@ -301,7 +311,7 @@ def delete_job(service: Served, job_id: JobId) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/v1/model", response_class=JSONResponse)
+@router.get("/v1/model", response_class=JSONResponse, responses=responses(ModelError))
 def get_model(service: Served) -> JSONResponse:
     """The model's card: classes, architecture, digest, measured accuracy, calibration."""
     return JSONResponse(read_card(service.settings.model or SHIPPED).fields)

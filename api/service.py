@@ -18,7 +18,7 @@ from api.events import Events
 from api.reconciler import Reconciler
 from api.schemas import JobPage, JobView, failed_view, job_view
 from glyphq.dispatch import Dispatcher
-from glyphq.errors import DamagedObject, JobNotFinished, JobNotFound, StoreError
+from glyphq.errors import DamagedObject, JobFailed, JobNotFinished, JobNotFound, StoreError
 from glyphq.jobs import Counts, End, Job, JobState
 from glyphq.ledger import Ledger, chunk_of
 from glyphq.progress import Progress
@@ -51,6 +51,13 @@ class Service:
             log.warning("job %s is accepted but not yet sent: %s", job.id, error)
             self.reconciler.look_at_store()
 
+    def job(self, owner: str, job_id: str) -> Job:
+        """The job's record. Raises JobNotFound, and JobFailed when it cannot be read."""
+        try:
+            return self.ledger.job(owner, job_id)
+        except DamagedObject:
+            raise JobFailed(f"The record of job {job_id} cannot be read. Delete the job and submit it again.") from None
+
     async def wait(self, job: Job, seconds: float) -> None:
         """Until the job has ended, `seconds` at the most."""
         deadline = time.monotonic() + seconds
@@ -66,8 +73,8 @@ class Service:
     def view(self, owner: str, job_id: str) -> JobView:
         """The job now. Raises JobNotFound."""
         try:
-            job = self.ledger.job(owner, job_id)
-        except DamagedObject:
+            job = self.job(owner, job_id)
+        except JobFailed:
             return failed_view(job_id)
         end = self.ledger.end(job)
         return job_view(job, end, end.counts if end else self._counts(job), time.time())
@@ -127,8 +134,8 @@ class Service:
     def delete(self, owner: str, job_id: str) -> None:
         """Erase the job, whatever its state. Raises JobNotFound."""
         try:
-            job = self.ledger.job(owner, job_id)
-        except DamagedObject:
+            job = self.job(owner, job_id)
+        except JobFailed:
             self.ledger.delete_damaged(owner, job_id)
             return
         self.ledger.delete(job)

@@ -337,9 +337,8 @@ def _prepare(upload: Upload, kind: Kind, options: Options, owner: str, job_id: s
             index.commit(index_key(job_id))
         ignored = archive.ignored
     else:
-        batches = _raw_batches(
-            upload.parts, options.name or kind.value, settings.interactive_images if interactive else settings.chunk_images
-        )
+        images = settings.interactive_images if interactive else settings.chunk_images
+        batches = _raw_batches(upload.parts, options.name or kind.value, images)
         memory = io.BytesIO()
         chunks = write_index(memory, batches)
         if interactive:

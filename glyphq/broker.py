@@ -1,7 +1,7 @@
 """Celery as glyphq needs it: the app factory, task names, queues, sending by name.
 
 Celery carries "chunk 42 of job J" and may lose or repeat it; the ledger makes both harmless. So there is no result
-backend, no visibility timeout (kombu would keep a second retry engine in Redis) and nothing is ever sent twice by Celery itself.
+backend, no visibility timeout (kombu would keep a second retry engine in Redis) and Celery sends nothing twice.
 """
 
 from celery import Celery

@@ -137,7 +137,7 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def submit(  # noqa: PLR0913 - the options of a job, each by its name
+    def submit(
         self,
         scans: Scans,
         *,

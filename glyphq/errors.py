@@ -8,10 +8,12 @@ GlyphqError
  |   |- InvalidArchive
  |   |- LimitExceeded
  |   |- UploadInterrupted
- |   `- IdempotencyMismatch
+ |   |- IdempotencyMismatch
+ |   `- CrossSiteRefused
  |- JobNotFound
  |- JobNotFinished
  |- JobAlreadyEnded
+ |- JobFailed
  |- StoreError                the operator can mend it
  |   |- StoreFull
  |   `- DamagedObject
@@ -90,6 +92,12 @@ class IdempotencyMismatch(InvalidRequest):
     code = "idempotency-mismatch"
 
 
+class CrossSiteRefused(InvalidRequest):
+    """Raised when a page of another site speaks for whoever looks at it."""
+
+    code = "cross-site"
+
+
 class JobNotFound(GlyphqError):
     """Raised when there is no such job, or none that the caller may see."""
 
@@ -110,6 +118,12 @@ class JobAlreadyEnded(GlyphqError):
     """Raised when a job that has ended is to be cancelled."""
 
     code = "job-already-ended"
+
+
+class JobFailed(GlyphqError):
+    """Raised when the stored record of a job cannot be read, so that nothing can be done with it but to delete it."""
+
+    code = "job-failed"
 
 
 class StoreError(GlyphqError):

@@ -54,7 +54,7 @@ def draw(count: int, seed: int = 1) -> Iterator[Sample]:
     Raises SetupError, at once, where the extra `embedded`, which draws, is not installed.
     """
     glyphs = _load_glyphs()
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311  # samples are to be the same again, not to be secret
     digits = max(5, len(str(count - 1)))
     return (
         Sample(
@@ -92,7 +92,7 @@ def _load_glyphs() -> dict[str, Strokes]:
     """The strokes of each character in font units: about 21 high, y downwards."""
     try:
         import PIL.Image  # noqa: F401 - not used here: missed here, before anything is written
-        from HersheyFonts import HersheyFonts  # type: ignore[import-untyped]
+        from HersheyFonts import HersheyFonts
     except ImportError as error:
         raise SetupError(f"Drawing needs the package {error.name}: pip install 'glyphq[embedded]'.") from error
     font = HersheyFonts()

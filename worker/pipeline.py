@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from redis import RedisError
 
 from glyphq import results
-from glyphq.archive import extract
+from glyphq.archive import INDEX_SCHEMA, extract
 from glyphq.errors import DamagedObject, JobNotFound, StoreError
 from glyphq.jobs import Job, Kind, Reason, Rejection, RowStatus
 from glyphq.labels import LABELS, charset_classes
@@ -217,8 +217,21 @@ def _index(process: Process, job: Job, chunk: int) -> pa.RecordBatch:
         return process.ledger.index(job, chunk)
     except DamagedObject as error:
         log.warning("job %s: %s; it is made again from the input", job.id, error.detail)
+    try:
         process.ledger.rebuild_index(job, process.settings.archive_limits)
         return process.ledger.index(job, chunk)
+    except DamagedObject as error:
+        log.error("job %s: %s; the rows of chunk %d are rejected", job.id, error.detail, chunk)
+        return _unreadable(job, chunk)
+
+
+def _unreadable(job: Job, chunk: int) -> pa.RecordBatch:
+    """The index of a chunk of which nothing is known any more but how many rows it has."""
+    lost = Rejection.of(Reason.STORED_INPUT_DAMAGED)
+    rows = range(job.first_row(chunk), job.first_row(chunk) + job.chunks[chunk].rows)
+    known = {"name": "", "reason": lost.reason.value, "detail": lost.detail}
+    entries = [{**dict.fromkeys(INDEX_SCHEMA.names, 0), **known, "row": row} for row in rows]
+    return pa.RecordBatch.from_pylist(entries, schema=INDEX_SCHEMA)
 
 
 def _stored_rows(process: Process, job: Job, chunk: int) -> pa.RecordBatch | None:

@@ -1,9 +1,10 @@
-"""Bytes of an image file -> one grayscale array, or why not. Knows formats and their faults; nothing of ink or networks.
+"""Bytes of an image file -> one grayscale array, or why not. Knows formats and their faults; nothing of ink.
 
 The format is told by the bytes, the dimensions are read before any pixel is decoded, and nothing is raised whatever the
-bytes. Plain 8-bit PNG and JPEG go through cv2 (4 us for a 28x28 PNG, 8 for a JPEG, where Pillow takes 24 and 44); all else,
-and all that cv2 refuses, through Pillow, whose word on damage is final. cv2 is handed a PNG only when every CRC is right
-and a JPEG only when it ends as a JPEG does. What neither notices is noise inside a JPEG's scan: any bits mean some pixels.
+bytes. Plain 8-bit PNG and JPEG go through cv2 (4 us for a 28x28 PNG, 8 for a JPEG, where Pillow takes 24 and 44); all
+else, and all that cv2 refuses, through Pillow, whose word on damage is final. cv2 is handed a PNG only when every CRC
+is right, and a JPEG only when it ends as one does. What neither notices is noise inside a JPEG's scan: any bits mean
+some pixels.
 """
 
 import io
@@ -38,7 +39,7 @@ _ARCHIVES = (
 )
 _TAR_MAGIC = slice(257, 262)
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # lengths of the header that follows the 14 bytes of every BMP
-# Chunks that do not change what the samples mean; any other (transparency, palette, orientation, animation) is for Pillow.
+# Chunks that do not change what the samples mean; any other (transparency, palette, orientation) is for Pillow.
 _PLAIN_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"tEXt", b"tIME"))
 _GRAY, _RGB = 0, 2  # PNG colour types
 _EXIF_ORIENTATION = 0x0112
@@ -63,26 +64,23 @@ def prepare_process() -> None:
 
 
 def decode(data: bytes, max_pixels: int) -> Gray | Rejection:
-    """uint8[H, W], 0 black to 255 white, upright, transparency over white, the first frame; or a Rejection. Never raises."""
-    if not data:
-        return Rejection.of(Reason.EMPTY_FILE)
+    """uint8[H, W], 0 black to 255 white, upright, transparency over white, the first frame; or a Rejection.
+
+    Never raises. `max_pixels` is the largest width times height.
+    """
     form = _format(data)
     if form is None:
         archive = data.startswith(_ARCHIVES) or data[_TAR_MAGIC] == b"ustar"
-        return Rejection.of(Reason.NESTED_ARCHIVE if archive else Reason.NOT_AN_IMAGE)
+        return Rejection.of(Reason.NESTED_ARCHIVE if archive else Reason.NOT_AN_IMAGE if data else Reason.EMPTY_FILE)
     try:
         plain = _plain_png(data) if form == "PNG" else _plain_jpeg(data) if form == "JPEG" else None
-        if plain is not None:
-            width, height = plain
-            if width * height > max_pixels:
-                return _too_many(width, height, max_pixels)
-            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-            if picture is not None and picture.shape == (height, width):
-                return picture.astype(np.uint8, copy=False)
-        return _by_pillow(data, form, max_pixels)
+        if plain is not None and plain[0] * plain[1] > max_pixels:
+            return _too_many(*plain, max_pixels)
+        picture = None if plain is None else _by_cv2(data)
+        return _by_pillow(data, form, max_pixels) if picture is None else picture
     except MemoryError:
         return Rejection.of(Reason.DAMAGED_IMAGE, "Decoding the image takes more memory than there is.")
-    except Exception as error:  # noqa: BLE001 - hostile bytes make Pillow raise nearly anything: struct.error, KeyError, ...
+    except Exception as error:  # noqa: BLE001 - hostile bytes make Pillow raise nearly anything: KeyError, struct.error
         return Rejection.of(Reason.DAMAGED_IMAGE, f"The {form} image is truncated or damaged ({_sentence(error)}).")
 
 
@@ -99,7 +97,8 @@ def _format(data: bytes) -> str | None:
 
 def _too_many(width: int, height: int, max_pixels: int) -> Rejection:
     return Rejection.of(
-        Reason.TOO_MANY_PIXELS, f"The image is {width}x{height} = {width * height:,} pixels; the limit is {max_pixels:,}."
+        Reason.TOO_MANY_PIXELS,
+        f"The image is {width}x{height} = {width * height:,} pixels; the limit is {max_pixels:,}.",
     )
 
 
@@ -110,9 +109,9 @@ def _sentence(error: Exception) -> str:
 
 
 def _plain_png(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a PNG of 8-bit RGB, or of gray up to 8 bits, with nothing unusual in it; None for any other.
+    """Width and height of a PNG of 8-bit RGB, or of gray up to 8 bits, with nothing unusual in it; None for others.
 
-    Raises ValueError when it is cut short or a checksum is wrong: Pillow would accept one that lost only its last bytes.
+    Raises ValueError when it is cut short or a checksum is wrong: Pillow would accept one that lost only its end.
     """
     position, kind, plain = len(_PNG), b"", True
     while kind != b"IEND":
@@ -156,6 +155,11 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         position += 2 + length
 
 
+def _by_cv2(data: bytes) -> Gray | None:
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+    return None if picture is None else picture.astype(np.uint8, copy=False)
+
+
 def _by_pillow(data: bytes, form: str, max_pixels: int) -> Gray | Rejection:
     size = _webp_size(data) if form == "WEBP" else None  # Pillow allocates WebP's canvas on opening
     if size is not None and size[0] * size[1] > max_pixels:
@@ -163,7 +167,8 @@ def _by_pillow(data: bytes, form: str, max_pixels: int) -> Gray | Rejection:
     try:
         image = Image.open(io.BytesIO(data), formats=[form])
     except UnidentifiedImageError:
-        return Rejection.of(Reason.DAMAGED_IMAGE, f"The {form} image is truncated or damaged (its header cannot be read).")
+        detail = f"The {form} image is truncated or damaged (its header cannot be read)."
+        return Rejection.of(Reason.DAMAGED_IMAGE, detail)
     with image:
         if image.width * image.height > max_pixels:
             return _too_many(image.width, image.height, max_pixels)
@@ -200,7 +205,8 @@ def _gray(image: Image.Image) -> Image.Image:
     """Mode L, transparency over white."""
     if image.mode.startswith("I;16"):
         gray = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        white_is_zero = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0  # Pillow forgets it here
+        # Pillow heeds it in the narrower modes only.
+        white_is_zero = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
         return ImageOps.invert(gray) if white_is_zero else gray
     if image.mode in ("I", "F"):
         return Image.fromarray(_eight_bits(np.asarray(image)))
@@ -213,7 +219,10 @@ def _gray(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(samples: NDArray[np.generic]) -> Gray:
-    """Wide samples, whose white no header states: the smallest of 1 (floats), 255, 65535 that holds them, else the largest."""
+    """Wide samples, whose white no header states: it is the smallest of 1 (floats), 255, 65535 that holds them all.
+
+    Where none does, it is their largest.
+    """
     values = np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     largest = float(values.max())
     whites = (1.0, 255.0, 65535.0) if samples.dtype.kind == "f" else (255.0, 65535.0)

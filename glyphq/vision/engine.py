@@ -1,8 +1,8 @@
 """Pictures -> logits -> classes and confidences, on torch or OpenVINO. Knows the network; nothing of scans or jobs.
 
 Every engine computes batches of one shape, the last one padded with black: kernels differ with the shape, and the same
-picture must give the same row whatever its neighbours and wherever it runs. An engine is opened in the process that uses
-it, after the fork, and takes one thread: a worker has one process a core.
+picture must give the same row whatever its neighbours and wherever it runs. An engine is opened in the process that
+uses it, after the fork, and takes one thread: a worker has one process a core.
 """
 
 import importlib.util
@@ -25,8 +25,6 @@ Pictures = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
 BATCH = 128
-NO_CLASS = 255
-"""Fills those of `predict`'s top k for which the charset has no class; their confidence is 0."""
 
 _OPENVINO_OPTIONS = {
     "INFERENCE_NUM_THREADS": 1,
@@ -43,14 +41,15 @@ class Engine(Protocol):
     """Library, version, precision and device, as recorded with each result."""
 
     def logits(self, pictures: Pictures) -> Logits:
-        """uint8[N, 28, 28], light ink on dark -> float32[N, 47]; a row depends on its own picture alone, bit for bit."""
+        """uint8[N, 28, 28], light ink on dark -> float32[N, 47]; a row depends on its own picture alone, to the bit."""
         ...
 
 
 def open_engine(choice: str = "auto", folder: Path | None = None) -> Engine:
-    """The engine `torch`, `openvino`, or with `auto` OpenVINO where it is installed, with the model in `folder` (or shipped).
+    """The engine `torch` or `openvino`, or with `auto` OpenVINO where it is installed, with the model in `folder`.
 
-    Raises ModelError as `load_network` does, and SetupError when OpenVINO is asked for and is not installed.
+    Without a folder it is the shipped model. Raises ModelError as `load_network` does, and SetupError when OpenVINO is
+    asked for and is not installed.
     """
     torch.set_num_threads(1)
     installed = importlib.util.find_spec("openvino") is not None
@@ -65,7 +64,7 @@ class TorchEngine:
 
     def __init__(self, network: Network) -> None:
         self.name = f"torch {torch.__version__.split('+')[0]} f32 cpu"
-        self._network = network.eval().to(memory_format=torch.channels_last)
+        self._network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def logits(self, pictures: Pictures) -> Logits:
         return _by_batches(self._compute, pictures)
@@ -115,8 +114,8 @@ def answers(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """float32[N, 47] -> the `top_k` likeliest of `classes`, uint8[N, k], and their confidences, float32[N, k], falling.
 
-    `classes` are ascending class indices, as `charset_classes` gives them, and no fewer than `top_k`; those not among them
-    are masked before the softmax, so confidences are among the allowed ones and sum to 1. The softmax is of
+    `classes` are ascending class indices, as `charset_classes` gives them, and no fewer than `top_k`; those not among
+    them are masked before the softmax, so confidences are among the allowed ones and sum to 1. The softmax is of
     logits / temperature (Guo, Pleiss, Sun, Weinberger 2017, section 4.2). Of equal logits the lower class comes first.
     Raises ModelError when the network gave something other than numbers.
     """
@@ -127,10 +126,3 @@ def answers(
     confidences = likelihoods / likelihoods.sum(axis=1, keepdims=True)
     order = np.argsort(-scaled, axis=1, kind="stable")[:, :top_k]  # stable: ties keep the order of `classes`
     return np.array(classes, np.uint8)[order], np.take_along_axis(confidences, order, axis=1)
-
-
-def predict(
-    engine: Engine, pictures: Pictures, temperature: float, classes: tuple[int, ...], top_k: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The `answers` of an engine to uint8[N, 28, 28]."""
-    return answers(engine.logits(pictures), temperature, classes, top_k)

@@ -3,8 +3,8 @@
 Only the child imports cv2 and Pillow, so a process that must not may hold an IsolatedDecoder.
 
 The child is this module run by a fresh interpreter (Celery's workers are daemonic and may not have multiprocessing's
-children). It has a limit on memory and, for each image, on processor time; the parent limits the time on the clock. It is
-a guard against crashes and hangs, not a sandbox.
+children). It has a limit on memory and, for each image, on processor time; the parent limits the time on the clock.
+It is a guard against crashes and hangs, not a sandbox.
 
 On the pipes, little-endian: the child says one byte when it is ready; a request is a byte for the polarity and four for
 the length, then the image; an answer is a byte for its kind and four for the length, then 784 pixels, nothing, or JSON.
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import BinaryIO, Self
+from typing import IO, BinaryIO, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,8 @@ class IsolatedDecoder:
     def picture(self, data: bytes, invert: Invert = Invert.AUTO) -> Answer:
         """What `decode` and `normalize` make of the image: uint8[28, 28], None for a blank, or a Rejection.
 
-        An image on which the child dies or hangs is tried once more in a fresh child, so a kill from outside costs no row.
+        An image on which the child dies or hangs is tried once more in a fresh child, so one kill from outside costs
+        no row.
         Raises SetupError when no child can be started.
         """
         for _ in range(_ATTEMPTS):
@@ -117,8 +118,7 @@ def _asked(child: subprocess.Popen[bytes], data: bytes, invert: Invert, deadline
 
 
 def _send(child: subprocess.Popen[bytes], message: bytes, deadline: float) -> None:
-    assert child.stdin is not None
-    pipe = child.stdin.fileno()
+    pipe = cast("IO[bytes]", child.stdin).fileno()
     os.set_blocking(pipe, False)  # or a write larger than the pipe would wait for a child that hangs
     rest = memoryview(message)
     while rest:
@@ -127,8 +127,7 @@ def _send(child: subprocess.Popen[bytes], message: bytes, deadline: float) -> No
 
 
 def _received(child: subprocess.Popen[bytes], length: int, deadline: float) -> bytes:
-    assert child.stdout is not None
-    pipe = child.stdout.fileno()
+    pipe = cast("IO[bytes]", child.stdout).fileno()
     content = b""
     while len(content) < length:
         _await(pipe, select.POLLIN, deadline)
@@ -149,7 +148,8 @@ def _await(pipe: int, event: int, deadline: float) -> None:
 def serve(arguments: Sequence[str], read: Callable[[bytes, int], Gray | Rejection] | None = None) -> None:
     """The child: answer requests on standard input until it closes.
 
-    `arguments` end with the limits that IsolatedDecoder adds; `read` takes the place of `decode` in tests of dying children.
+    `arguments` end with the limits that IsolatedDecoder adds; `read` takes the place of `decode` where tests need a
+    child that dies.
     """
     from glyphq.vision.decode import decode, prepare_process
     from glyphq.vision.normalize import normalize

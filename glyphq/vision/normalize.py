@@ -1,10 +1,10 @@
 """A scan -> the 28x28 picture the network was trained on. Knows numpy and cv2; nothing of files, formats or torch.
 
-It does what was done to EMNIST (Cohen, Afshar, Tapson, van Schaik 2017, section II-C): light ink on a dark ground, cut to the
-ink's box, its aspect kept, centred in a square with a border of 2 pixels, smoothed, resampled to 28x28, stretched to 0..255.
-EMNIST began with clean bilevel fields of 128x128; scans do not, so before that:
+It does what was done to EMNIST (Cohen, Afshar, Tapson, van Schaik 2017, section II-C): light ink on a dark ground, cut
+to the ink's box, its aspect kept, centred in a square with a border of 2 pixels, smoothed, resampled to 28x28 and
+stretched to 0..255. EMNIST began with clean bilevel fields of 128x128; scans do not, so before that:
 - polarity: ink is what the picture's edge is not, or the minority where the edge is mixed;
-- uneven light: the ground is what remains when strokes are closed over, and is taken away;
+- uneven light: a plane laid on the paper, and what is wider than any stroke, are taken away;
 - specks, and bits of neighbours cut by the edge, are left out of the box;
 - strokes thinner than EMNIST's are thickened, as they would vanish in the shrinking.
 """
@@ -17,15 +17,15 @@ from glyphq.jobs import Invert
 
 SIZE = 28
 MIN_CONTRAST = 10.0  # gray levels (of 255) between ink and ground; below this a scan is blank
-_MIN_CONTRAST_TO_NOISE = 6.5  # the same in standard deviations of the ground; the faintest of 1,400 pencil scans has 8.5
-_LOOK = 160  # longest side, in pixels, at which the ink is searched for
+_MIN_CONTRAST_TO_NOISE = 6.5  # the same in deviations of the ground; the faintest of 1,400 pencil scans has 8.5
+_LOOK = 120  # longest side, in pixels, at which the ink is searched for
 _FINE = 4  # pixels of the working picture for one of the 28
 _INK_SIDE = 24  # longest side of the ink among the 28, as in EMNIST
 _THIN, _STROKE = 1.5, 2.0  # of 28: strokes under the first are thickened to the second (EMNIST: 1.7 to 3.2, median 2.3)
 _SMOOTHING = 0.45  # of 28: standard deviation of the Gaussian before the last shrinking
 _INKED = 0.3  # of the contrast: what counts as ink when the box is sought
-_SPECK = 0.04  # of the largest part's area: smaller parts are specks
-_INSIDE = 0.2  # of the largest part's area: with a part this large inside, parts at the edge are not the character
+_SPECK = 0.04  # of the largest part's area; a smaller part is a speck
+_INSIDE = 0.2  # of the largest part's area; with a part this large inside, those at the edge are not the character
 _FRAME_MEAN, _PEAK = 32, 128  # an EMNIST picture's outermost pixels are at most 16 on average, and its ink reaches 255
 
 Gray = NDArray[np.uint8]
@@ -35,20 +35,20 @@ Ink = NDArray[np.float32]
 def normalize(scan: Gray, invert: Invert = Invert.AUTO) -> Gray | None:
     """uint8[H, W] of any size and polarity -> uint8[28, 28], light on dark; None when there is no ink on it.
 
-    `invert` says which way the ink is, where the caller knows. A picture that is already as EMNIST's (28x28, its outermost
-    pixels below 32 on average, its brightest 128 or more, not announced as dark ink) is returned as it is.
+    `invert` says which way the ink is, where the caller knows. A picture that is already as EMNIST's (28x28, its
+    outermost pixels below 32 on average, its brightest 128 or more, not announced as dark ink) is returned as it is.
     """
     if invert is not Invert.NO and _is_emnist(scan):
         return scan
     look = _shrunk(scan, _LOOK)
     dark_ink = _has_dark_ink(look) if invert is Invert.AUTO else invert is Invert.NO
-    ink = _ink(look if dark_ink else cv2.bitwise_not(look))
+    ink = _ink(look if dark_ink else ~look)
     box = None if ink is None else _box(ink)
     if ink is None or box is None:
         return None
     if look.shape != scan.shape:  # the ink itself from the full scan: it may be a small part of a large page
         part = _shrunk(scan[_enlarged(box, scan.shape, look.shape)], SIZE * _FINE)
-        ink = _ink(part if dark_ink else cv2.bitwise_not(part))
+        ink = _ink(part if dark_ink else ~part)
         box = None if ink is None else _box(ink)
         if ink is None or box is None:
             return None
@@ -67,16 +67,20 @@ def _shrunk(scan: Gray, side: int) -> Gray:
     """No side longer than `side`, and none vanished; a smaller picture as it is."""
     while max(scan.shape) > 2 * side and min(scan.shape) > 1:  # halving 1200x900 takes 30 us where one step takes 980
         height, width = scan.shape[0] // 2, scan.shape[1] // 2
-        scan = cv2.resize(scan[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        scan = _resized(scan[: 2 * height, : 2 * width], height, width)
     scale = side / max(scan.shape)
     if scale >= 1:
         return scan
     height, width = (max(1, round(length * scale)) for length in scan.shape)
+    return _resized(scan, height, width)
+
+
+def _resized(scan: Gray, height: int, width: int) -> Gray:
     return cv2.resize(scan, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _has_dark_ink(look: Gray) -> bool:
-    """What most of the edge is, is ground; where the edge is mixed (more than one pixel in four), ink is the minority."""
+    """What most of the edge is, is ground; where over a quarter of it is something else, ink is the minority."""
     level, _ = cv2.threshold(look, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     light = look > level
     edge = np.concatenate((light[0], light[-1], light[:, 0], light[:, -1])).mean()
@@ -84,24 +88,36 @@ def _has_dark_ink(look: Gray) -> bool:
 
 
 def _ink(look: Gray) -> Ink | None:
-    """Dark ink on light paper -> how much darker than the paper each pixel is, float32 0..1; None when there is no ink."""
+    """Dark ink on light paper -> how much darker than the paper each pixel is, 0..1; None when there is no ink."""
+    reach = max(3, 2 * max(look.shape) // 3) | 1  # wider than any stroke, narrower than most shadows
     smooth = cv2.GaussianBlur(look, (3, 3), 0)
-    reach = max(3, max(look.shape) // 2) | 1  # wider than any stroke, narrower than a shadow
-    ground = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, np.ones((reach, reach), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    ground = cv2.blur(ground, (reach, reach), borderType=cv2.BORDER_REPLICATE)
-    darker = cv2.subtract(ground, look)
-    level, _ = cv2.threshold(cv2.subtract(ground, smooth), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    marked = cv2.compare(darker, level, cv2.CMP_GT)
-    floor, noise = (float(value[0, 0]) for value in cv2.meanStdDev(darker, mask=cv2.bitwise_not(marked)))
+    paper = cv2.dilate(smooth, np.ones((reach // 2, reach // 2), np.uint8))
+    shade = _slope(paper.astype(np.uint8, copy=False))
+    darker = np.clip(shade - look, 0, 255).astype(np.uint8)
+    smooth = np.clip(shade - smooth, 0, 255).astype(np.uint8)
+    ground = cv2.morphologyEx(smooth, cv2.MORPH_OPEN, np.ones((reach, reach), np.uint8))
+    darker, smooth = cv2.subtract(darker, ground), cv2.subtract(smooth, ground)
+    level, _ = cv2.threshold(smooth, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    marked = (darker > level).astype(np.uint8)
+    floor, noise = (float(value[0, 0]) for value in cv2.meanStdDev(darker, mask=1 - marked))
     contrast = cv2.mean(darker, mask=marked)[0] - floor
     if contrast < max(MIN_CONTRAST, _MIN_CONTRAST_TO_NOISE * noise):
         return None
     steps = (np.arange(256, dtype=np.float32) - (floor + noise)) / (contrast - noise)
-    return cv2.LUT(darker, steps.clip(0, 1))
+    return cv2.LUT(darker, steps.clip(0, 1)).astype(np.float32, copy=False)
+
+
+def _slope(paper: Gray) -> Ink:
+    """The plane nearest to `paper`, by least squares: light that falls off to one side."""
+    down, across = (np.arange(length, dtype=np.float32) - (length - 1) / 2 for length in paper.shape)
+    rows, columns = (cv2.reduce(paper, axis, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() for axis in (1, 0))
+    downward, sideways = (down @ rows) / max(1, down @ down), (across @ columns) / max(1, across @ across)
+    plane: Ink = rows.mean() + (downward * down)[:, None] + sideways * across
+    return plane
 
 
 def _box(ink: Ink) -> tuple[slice, slice] | None:
-    """Where the ink is, without specks and without bits that the picture's edge cuts off; those are wiped from `ink`."""
+    """Where the ink is, without specks and without what the picture's edge cuts off; those are wiped from `ink`."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((ink > _INKED).astype(np.uint8))
     if count == 1:
         return None
@@ -119,7 +135,7 @@ def _box(ink: Ink) -> tuple[slice, slice] | None:
 
 
 def _enlarged(box: tuple[slice, slice], full: tuple[int, ...], look: tuple[int, ...]) -> tuple[slice, slice]:
-    """The box of the small picture in the full one, with a margin of an eighth of its longer side for ground to be seen."""
+    """The box of the small picture in the full one, with a margin of an eighth of its longer side for the ground."""
     margin = max(side.stop - side.start for side in box) / 8 + 2
     rows, columns = (
         slice(max(0, int((side.start - margin) * size / small)), int(np.ceil((side.stop + margin) * size / small)))
@@ -136,16 +152,15 @@ def _drawn(ink: Ink) -> Gray:
     resized = cv2.resize(ink, (width, height), interpolation=how)
     side = SIZE * _FINE
     top, left = (side - height) // 2, (side - width) // 2
-    canvas = cv2.copyMakeBorder(
-        resized, top, side - height - top, left, side - width - left, cv2.BORDER_CONSTANT, value=(0.0,)
-    )
+    canvas = np.zeros((side, side), np.float32)
+    canvas[top : top + height, left : left + width] = resized
     stroke = _stroke_width(canvas)
     if stroke < _THIN * _FINE:
         more = round(_STROKE * _FINE - stroke) | 1
-        canvas = cv2.dilate(canvas, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (more, more)))
-    canvas = cv2.GaussianBlur(canvas, (0, 0), _SMOOTHING * _FINE)
+        cv2.dilate(canvas, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (more, more)), canvas)
+    cv2.GaussianBlur(canvas, (0, 0), _SMOOTHING * _FINE, canvas)
     small = cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-    return np.clip(small * (255 / small.max()) + 0.5, 0, 255).astype(np.uint8)
+    return cv2.convertScaleAbs(small, alpha=255 / float(small.max())).astype(np.uint8, copy=False)
 
 
 def _stroke_width(canvas: Ink) -> float:

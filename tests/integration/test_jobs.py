@@ -101,7 +101,9 @@ def test_an_image_over_the_pixel_limit_is_a_rejected_row(http, scans):
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "BMP"])
 def test_a_single_image_of_each_format_is_answered_at_once(http, scans, form):
     image = io.BytesIO()
-    Image.open(io.BytesIO(next(iter(scans.values())))).convert("L").save(image, form, **({"lossless": True} if form == "WEBP" else {}))
+    Image.open(io.BytesIO(next(iter(scans.values())))).convert("L").save(
+        image, form, **({"lossless": True} if form == "WEBP" else {})
+    )
     job = ended(http, image.getvalue(), name="box 7")
     assert job["kind"] == "image"
     assert job["results"] == rows_of(http, job)
@@ -168,7 +170,9 @@ def test_a_charset_restricts_the_labels_and_raises_their_confidence(http, scans)
 )
 def test_cyrillic_names_are_read_with_and_without_the_utf8_flag(http, scans, encoded, flagged, encoding):
     stand_in = "n" * len("скан.png".encode(encoded))
-    archive = bytearray(zip_of({stand_in: next(iter(scans.values()))}).replace(stand_in.encode(), "скан.png".encode(encoded)))
+    archive = bytearray(
+        zip_of({stand_in: next(iter(scans.values()))}).replace(stand_in.encode(), "скан.png".encode(encoded))
+    )
     if flagged:
         for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
             archive[archive.find(signature) + at + 1] |= 0x08

@@ -1,24 +1,33 @@
 """What cannot be accepted gets a clear problem, at once, and leaves nothing behind."""
 
 import json
+import re
 import socket
 import zipfile
 
 import httpx
 import pytest
 
+from api.app import create_app
 from glyphq.embedded import EmbeddedService
+from glyphq.settings import Settings
 from tests.integration.conftest import zip_of
+
+DOCUMENTED = create_app(Settings()).openapi()["paths"]
 
 
 def refused(answer: httpx.Response, status: int, code: str) -> dict:
-    """The problem, which has the shape of RFC 9457 and a sentence."""
+    """The problem, which has the shape of RFC 9457 and a sentence, and is in OpenAPI where its route is."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()
     assert problem["type"] == f"/problems/{code}"
     assert problem["status"] == status
     assert problem["detail"]
+    path = re.sub(r"(?<=/jobs/)[^/]+", "{job_id}", answer.request.url.path)
+    operation = DOCUMENTED.get(path, {}).get(answer.request.method.lower())
+    if operation:
+        assert code in operation["responses"][str(status)]["content"]["application/problem+json"]["examples"]
     return problem
 
 
@@ -55,7 +64,9 @@ def test_encrypted_entries_and_unknown_compression_are_rows_not_refusals(http, s
 def test_an_announced_upload_over_the_limit_is_refused_before_it_is_sent(service: EmbeddedService):
     host, port = service.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000001\r\nConnection: close\r\n\r\n")
+        connection.sendall(
+            b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000001\r\nConnection: close\r\n\r\n"
+        )
         answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
     assert answer.startswith("HTTP/1.1 413")
     assert '"limit":"max_upload_bytes"' in answer

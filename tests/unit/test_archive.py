@@ -192,7 +192,7 @@ class TestAnHonestZip:
                 """Nothing is held back."""
 
         pipe = Pipe()
-        with zipfile.ZipFile(cast(IO[bytes], pipe), "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(cast("IO[bytes]", pipe), "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("a.png", b"picture" * 100)
             archive.writestr("b.png", b"")
         content = pipe.content

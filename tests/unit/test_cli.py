@@ -221,7 +221,7 @@ class TestClassify:
     def test_from_a_wheel_alone_it_says_what_is_missing_and_exits_2(
         self, run: Run, scans: Path, embedded: ModuleType
     ) -> None:
-        def embedded_service(workers: int) -> None:  # noqa: ARG001
+        def embedded_service(workers: int) -> None:
             raise SetupError("The service needs the checkout.")
 
         vars(embedded)["embedded_service"] = embedded_service

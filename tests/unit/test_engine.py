@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from glyphq.errors import ModelError
 from glyphq.labels import LABELS, charset_classes
 from glyphq.vision.checkpoint import save_network
-from glyphq.vision.engine import BATCH, NO_CLASS, Engine, Logits, Pictures, open_engine, predict
+from glyphq.vision.engine import BATCH, Engine, Logits, Pictures, answers, open_engine
 from glyphq.vision.network import Architecture, Network
 
 ALL = charset_classes("all")
@@ -103,7 +102,9 @@ def test_a_folder_without_a_model_is_a_model_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("choice", ["torch", "openvino"])
-def test_an_engine_opens_after_a_fork_and_leaves_the_home_directory_alone(choice: str, model: Path, tmp_path: Path) -> None:
+def test_an_engine_opens_after_a_fork_and_leaves_the_home_directory_alone(
+    choice: str, model: Path, tmp_path: Path
+) -> None:
     program = (
         "import os, sys, numpy as np\n"
         "from pathlib import Path\n"
@@ -122,7 +123,7 @@ def test_an_engine_opens_after_a_fork_and_leaves_the_home_directory_alone(choice
 
 
 def test_confidences_fall_and_are_the_softmax_at_the_temperature() -> None:
-    classes, confidences = predict(Fixed({3: 2.0, 10: 4.0}), noise(1), 2.0, ALL, 3)
+    classes, confidences = answers(Fixed({3: 2.0, 10: 4.0}).logits(noise(1)), 2.0, ALL, 3)
     weights = np.exp(np.array([2.0, 1.0, 0.0]))
     assert classes.tolist() == [[10, 3, 0]]
     assert classes.dtype == np.uint8
@@ -131,36 +132,34 @@ def test_confidences_fall_and_are_the_softmax_at_the_temperature() -> None:
 
 
 def test_a_charset_masks_the_other_classes_before_the_softmax() -> None:
-    classes, confidences = predict(Fixed({3: 2.0, 10: 9.0}), noise(1), 1.0, charset_classes("digits"), 10)
+    classes, confidences = answers(Fixed({3: 2.0, 10: 9.0}).logits(noise(1)), 1.0, charset_classes("digits"), 10)
     assert classes[0, 0] == 3
     assert set(classes[0]) == set(range(10))
     assert confidences.sum() == pytest.approx(1.0)
 
 
 def test_of_equal_logits_the_lower_class_comes_first() -> None:
-    classes, _ = predict(Fixed({40: 1.0, 7: 1.0, 23: 1.0}, {}), noise(2), 1.0, ALL, 5)
+    classes, _ = answers(Fixed({40: 1.0, 7: 1.0, 23: 1.0}, {}).logits(noise(2)), 1.0, ALL, 5)
     assert classes.tolist() == [[7, 23, 40, 0, 1], [0, 1, 2, 3, 4]]
 
 
-def test_places_beyond_the_charset_are_no_class_with_confidence_zero() -> None:
-    classes, confidences = predict(Fixed({5: 1.0}), noise(1), 1.0, (2, 5), 4)
-    assert classes.tolist() == [[5, 2, NO_CLASS, NO_CLASS]]
-    assert confidences[0, 2:].tolist() == [0.0, 0.0]
+def test_a_charset_of_two_has_two_answers_that_share_all_confidence() -> None:
+    classes, confidences = answers(Fixed({5: 1.0}).logits(noise(1)), 1.0, (2, 5), 2)
+    assert classes.tolist() == [[5, 2]]
     assert confidences.sum() == pytest.approx(1.0)
 
 
 def test_huge_logits_do_not_overflow() -> None:
-    classes, confidences = predict(Fixed({5: 1e6}), noise(1), 0.5, ALL, 1)
+    classes, confidences = answers(Fixed({5: 1e6}).logits(noise(1)), 0.5, ALL, 1)
     assert classes.tolist() == [[5]]
     assert confidences.tolist() == [[1.0]]
 
 
 def test_a_model_that_computes_no_numbers_is_a_model_error() -> None:
     with pytest.raises(ModelError, match="NaN"):
-        predict(Fixed({5: float("nan")}), noise(1), 1.0, ALL, 1)
+        answers(Fixed({5: float("nan")}).logits(noise(1)), 1.0, ALL, 1)
 
 
 def test_no_pictures_give_no_rows() -> None:
-    empty: NDArray[np.uint8] = np.zeros((0, 28, 28), np.uint8)
-    classes, confidences = predict(Fixed(), empty, 1.0, ALL, 3)
+    classes, confidences = answers(Fixed().logits(noise(0)), 1.0, ALL, 3)
     assert classes.shape == confidences.shape == (0, 3)
