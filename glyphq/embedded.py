@@ -87,7 +87,8 @@ def embedded_service(
         commands: dict[str, Sequence[str]] = {
             "redis": [
                 redis_server, "--port", "0", "--unixsocket", str(redis_socket), "--unixsocketperm", "700",
-                "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--dir", str(private),
+                "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
+                "--dir", str(private), "--loglevel", "warning",
             ],
             "worker": [python, "-m", "worker", "--concurrency", str(workers or os.cpu_count() or 1)],
             "api": [python, "-m", "api", "--fd", str(listener.fileno())],

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
-from uuid_utils import UUID
 
 from glyphq import results
 from glyphq.archive import INDEX_SCHEMA, ArchiveLimits, index_zip

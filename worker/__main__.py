@@ -5,32 +5,39 @@ import logging
 import os
 import sys
 
-# One thread a process: a core holds one process, and threads of two pools would fight over it. Read when torch is
-# imported.
+# One thread a process, for a core holds one process. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from glyphq.broker import BULK_QUEUE, INTERACTIVE_QUEUE, create_celery
 from glyphq.errors import GlyphqError
 from glyphq.settings import Settings
-from glyphq.vision.checkpoint import SHIPPED, load_network
+from glyphq.vision.checkpoint import SHIPPED, read_weights
 from worker.tasks import register
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    parser.add_argument("--concurrency", type=int, default=os.cpu_count(), help="worker processes; one a core")
+    parser.add_argument("--concurrency", type=int, default=len(os.sched_getaffinity(0)), help="worker processes; one a core")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
-    try:
-        load_network(settings.model or SHIPPED)
+    try:  # before anything is forked, and without torch, which must not run in a process that forks
+        read_weights(settings.model or SHIPPED)
     except GlyphqError as error:
         sys.exit(f"error: {error.detail}")
     app = create_celery(settings)
     register(app, settings)
     options = ["--pool=prefork", f"--concurrency={arguments.concurrency}", f"--queues={INTERACTIVE_QUEUE},{BULK_QUEUE}"]
     app.worker_main(
-        ["worker", *options, "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
+        [
+            "--quiet",
+            "worker",
+            *options,
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+            "--loglevel=INFO",
+        ]
     )
 
 

@@ -55,17 +55,8 @@ def read_card(folder: Path = SHIPPED) -> ModelCard:
     return card
 
 
-def load_network(folder: Path = SHIPPED) -> "tuple[Network, ModelCard]":
-    """The network with its weights, in evaluation mode, and its card.
-
-    Raises ModelError when the weights are missing, when their SHA-256 is not the card's, or when they do not fit the
-    architecture that the card names.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    from glyphq.vision.network import Architecture, Network
-
+def read_weights(folder: Path = SHIPPED) -> tuple[bytes, ModelCard]:
+    """The bytes of the weights file, and the card. Raises ModelError when they are missing or not the card's."""
     card = read_card(folder)
     path = folder / _WEIGHTS
     try:
@@ -78,12 +69,26 @@ def load_network(folder: Path = SHIPPED) -> "tuple[Network, ModelCard]":
             f"The weights {path} are not those of the card beside them: SHA-256 is {digest[:16]}..., the card says "
             f"{card.digest[:16]}... Reinstall glyphq, or restore both files from the same model."
         )
+    return data, card
+
+
+def load_network(folder: Path = SHIPPED) -> "tuple[Network, ModelCard]":
+    """The network with its weights, in evaluation mode, and its card.
+
+    Raises ModelError as `read_weights` does, and when the weights do not fit the architecture that the card names.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from glyphq.vision.network import Architecture, Network
+
+    data, card = read_weights(folder)
     try:
         architecture = card.fields["architecture"]
         network = Network(Architecture(**{**architecture, "channels": tuple(architecture["channels"])}))
         network.load_state_dict(load(data))
     except (SafetensorError, RuntimeError, TypeError, KeyError) as error:
-        raise ModelError(f"The weights {path} do not fit the architecture on their card: {error}") from error
+        raise ModelError(f"The weights in {folder} do not fit the architecture on their card: {error}") from error
     return network.eval(), card
 
 

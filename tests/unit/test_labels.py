@@ -78,6 +78,5 @@ def test_an_empty_charset_is_refused() -> None:
 
 
 def test_a_refusal_names_the_characters_and_the_choices() -> None:
-    with pytest.raises(InvalidOption, match=r"'-é'.*all, digits, letters") as raised:
+    with pytest.raises(InvalidOption, match=rf"'-é'.*all, digits, letters, or .* {LABELS}"):
         charset_classes("aé-")
-    assert raised.value.detail.endswith(LABELS)

@@ -1,0 +1,441 @@
+"""What the local store promises: one creator wins, what was acknowledged is on the disk, a full disk is said."""
+
+import os
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glyphq.blobs import LocalBlobs
+from glyphq.errors import StoreError, StoreFull
+
+NAMES = st.text("abz019_", min_size=1, max_size=3)
+KEYS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+BAD_KEYS = [
+    "",
+    ".",
+    "..",
+    "/",
+    "/etc/passwd",
+    "a/",
+    "a//b",
+    "a/../b",
+    "a/..",
+    "../a",
+    ".staging/a",
+    "a/.hidden",
+    "a b",
+    "a\\b",
+    "a\0b",
+    "a\n",
+    "ключ",
+    "~/a",
+]
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> LocalBlobs:
+    return LocalBlobs(tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> LocalBlobs:
+    """One store for all examples of a test."""
+    return LocalBlobs(tmp_path_factory.mktemp("lasting"))
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, int]]:
+    """Device and inode of whatever has been fsynced."""
+    seen: set[tuple[int, int]] = set()
+    fsync = os.fsync
+
+    def recording(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        seen.add((status.st_dev, status.st_ino))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    return seen
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB; only root can make one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(mounting, check=False, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def staged(blobs: LocalBlobs) -> list[str]:
+    return [path.name for path in (blobs.root / ".staging").iterdir()]
+
+
+class TestCreate:
+    def test_what_was_created_is_read_back(self, blobs: LocalBlobs) -> None:
+        assert blobs.create("a/b", b"content")
+        assert blobs.get("a/b") == b"content"
+        assert blobs.exists("a/b")
+
+    def test_the_first_creator_wins_and_the_second_is_told(self, blobs: LocalBlobs) -> None:
+        assert blobs.create("a/b", b"first")
+        assert not blobs.create("a/b", b"second")
+        assert blobs.get("a/b") == b"first"
+
+    def test_of_racing_creators_exactly_one_wins_and_its_bytes_stand(self, blobs: LocalBlobs) -> None:
+        racers = 8
+        for race in range(20):
+            together = threading.Barrier(racers)
+
+            def create(content: bytes, key: str = f"race/{race}", together: threading.Barrier = together) -> bool:
+                together.wait()
+                return blobs.create(key, content, durable=False)
+
+            contents = [b"%d" % racer * 10_000 for racer in range(racers)]
+            with ThreadPoolExecutor(racers) as pool:
+                won = list(pool.map(create, contents))
+            assert won.count(True) == 1
+            assert blobs.get(f"race/{race}") == contents[won.index(True)]
+
+    def test_nothing_staged_is_left(self, blobs: LocalBlobs) -> None:
+        blobs.create("a", b"first")
+        blobs.create("a", b"second")
+        blobs.replace("a", b"third")
+        assert staged(blobs) == []
+
+    def test_an_empty_object_is_an_object(self, blobs: LocalBlobs) -> None:
+        assert blobs.create("empty", b"")
+        assert blobs.exists("empty")
+        assert blobs.get("empty") == b""
+
+    def test_a_key_below_an_object_is_refused(self, blobs: LocalBlobs) -> None:
+        blobs.create("a", b"")
+        with pytest.raises(StoreError):
+            blobs.create("a/b", b"")
+
+    def test_another_process_reads_what_was_created(self, blobs: LocalBlobs) -> None:
+        blobs.create("a", b"content")
+        assert LocalBlobs(blobs.root).get("a") == b"content"
+
+
+class TestWriter:
+    def test_pieces_become_one_object(self, blobs: LocalBlobs) -> None:
+        with blobs.writer() as writer:
+            for piece in (b"one ", memoryview(b"two "), b"", b"three"):
+                writer.write(piece)
+            assert writer.size == len(b"one two three")
+            assert not blobs.exists("a")
+            assert writer.commit("a")
+        assert blobs.get("a") == b"one two three"
+
+    def test_leaving_it_without_commit_leaves_nothing(self, blobs: LocalBlobs) -> None:
+        with blobs.writer() as writer:
+            writer.write(b"half of i")
+        assert staged(blobs) == []
+
+    def test_an_error_while_writing_leaves_nothing(self, blobs: LocalBlobs) -> None:
+        def interrupted() -> None:
+            with blobs.writer() as writer:
+                writer.write(b"half of i")
+                raise ConnectionResetError
+
+        with pytest.raises(ConnectionResetError):
+            interrupted()
+        assert staged(blobs) == []
+
+    def test_a_commit_that_lost_the_race_leaves_the_winner(self, blobs: LocalBlobs) -> None:
+        with blobs.writer() as writer:
+            writer.write(b"late")
+            blobs.create("a", b"early")
+            assert not writer.commit("a")
+        assert blobs.get("a") == b"early"
+
+
+class TestDurability:
+    def test_create_syncs_the_file_and_its_folder(self, blobs: LocalBlobs, synced: set[tuple[int, int]]) -> None:
+        blobs.create("jobs/first", b"", durable=False)
+        synced.clear()
+        blobs.create("jobs/second", b"content")
+        assert synced == {identity(blobs.root / "jobs/second"), identity(blobs.root / "jobs")}
+
+    def test_create_syncs_every_folder_that_a_new_folder_is_in(
+        self, blobs: LocalBlobs, synced: set[tuple[int, int]]
+    ) -> None:
+        blobs.create("data/id/results/0", b"content")
+        chain = ["data/id/results/0", "data/id/results", "data/id", "data", "."]
+        assert {identity(blobs.root / name) for name in chain} <= synced
+
+    def test_without_durable_neither_file_nor_folder_is_synced(
+        self, blobs: LocalBlobs, synced: set[tuple[int, int]]
+    ) -> None:
+        blobs.create("jobs/first", b"")
+        synced.clear()
+        blobs.create("jobs/second", b"content", durable=False)
+        assert synced == set()
+
+    def test_somebody_elses_object_is_synced_before_it_is_acknowledged(
+        self, blobs: LocalBlobs, synced: set[tuple[int, int]]
+    ) -> None:
+        blobs.create("jobs/a", b"theirs", durable=False)
+        synced.clear()
+        assert not blobs.create("jobs/a", b"ours")
+        assert {identity(blobs.root / "jobs/a"), identity(blobs.root / "jobs")} <= synced
+
+    def test_sync_makes_up_for_what_create_left_out(self, blobs: LocalBlobs, synced: set[tuple[int, int]]) -> None:
+        keys = ["data/id/results/0", "data/id/results/1"]
+        for key in keys:
+            blobs.create(key, b"", durable=False)
+        synced.clear()
+        blobs.sync(keys)
+        assert {identity(blobs.root / name) for name in [*keys, "data/id/results", "data/id"]} <= synced
+
+    def test_replace_syncs_the_file_and_its_folder(self, blobs: LocalBlobs, synced: set[tuple[int, int]]) -> None:
+        blobs.replace("jobs/a", b"content")
+        assert {identity(blobs.root / "jobs/a"), identity(blobs.root / "jobs")} <= synced
+
+    def test_delete_syncs_the_folder(self, blobs: LocalBlobs, synced: set[tuple[int, int]]) -> None:
+        blobs.create("jobs/a", b"")
+        synced.clear()
+        blobs.delete("jobs/a")
+        assert synced == {identity(blobs.root / "jobs")}
+
+    def test_a_sync_that_fails_fails_the_create(self, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+        def failing(_: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        blobs.create("jobs/first", b"")
+        monkeypatch.setattr(os, "fsync", failing)
+        with pytest.raises(StoreError, match="Input/output error"):
+            blobs.create("jobs/second", b"")
+
+    def test_syncing_what_is_not_there_fails(self, blobs: LocalBlobs) -> None:
+        with pytest.raises(FileNotFoundError):
+            blobs.sync(["jobs/a"])
+
+
+class TestReplace:
+    def test_puts_the_new_bytes_in_the_place_of_the_old(self, blobs: LocalBlobs) -> None:
+        blobs.create("a", b"a long old one")
+        blobs.replace("a", b"new")
+        assert blobs.get("a") == b"new"
+
+    def test_makes_what_was_not_there(self, blobs: LocalBlobs) -> None:
+        blobs.replace("a/b", b"new")
+        assert blobs.get("a/b") == b"new"
+
+    def test_whoever_reads_meanwhile_reads_one_or_the_other(self, blobs: LocalBlobs) -> None:
+        old, new = b"o" * 100_000, b"n" * 100_000
+        blobs.create("a", old)
+        with blobs.open("a") as reading:
+            blobs.replace("a", new)
+            assert reading.read() == old
+        assert blobs.get("a") == new
+
+
+class TestReading:
+    def test_there_is_nothing_under_a_key_that_was_never_created(self, blobs: LocalBlobs) -> None:
+        assert blobs.get("a") is None
+        assert blobs.get_range("a", 0, 10) == b""
+        assert not blobs.exists("a")
+        assert blobs.modified("a") == 0
+        with pytest.raises(StoreError, match="a is not in the store"):
+            blobs.open("a")
+
+    @given(content=st.binary(max_size=50), start=st.integers(0, 60), length=st.integers(0, 60))
+    def test_a_range_is_a_slice(self, lasting: LocalBlobs, content: bytes, start: int, length: int) -> None:
+        lasting.replace("a", content)
+        assert lasting.get_range("a", start, length) == content[start : start + length]
+
+    def test_an_open_object_is_seekable(self, blobs: LocalBlobs) -> None:
+        blobs.create("a", b"0123456789")
+        with blobs.open("a") as file:
+            file.seek(-3, os.SEEK_END)
+            assert file.read() == b"789"
+
+    def test_modified_is_when_the_object_was_written(self, blobs: LocalBlobs) -> None:
+        blobs.create("a/b", b"")
+        assert abs(blobs.modified("a/b") - time.time()) < 60
+        os.utime(blobs.root / "a/b", (1000, 1000))
+        assert blobs.modified("a/b") == 1000
+
+    def test_free_bytes_shrink_with_what_is_written(self, small_disk: Path) -> None:
+        blobs = LocalBlobs(small_disk / "store")
+        before = blobs.free_bytes()
+        blobs.create("a", bytes(32 * 1024))
+        assert blobs.free_bytes() == before - 32 * 1024
+
+
+class TestListing:
+    def test_keys_come_in_order_with_their_folders(self, blobs: LocalBlobs) -> None:
+        for key in ("jobs/b/2", "jobs/a/9", "jobs/b/10", "jobs/b/1", "other/x"):
+            blobs.create(key, b"", durable=False)
+        assert list(blobs.list("jobs")) == ["jobs/a/9", "jobs/b/1", "jobs/b/10", "jobs/b/2"]
+        assert list(blobs.list("jobs/a")) == ["jobs/a/9"]
+
+    def test_a_folder_that_is_not_there_is_empty(self, blobs: LocalBlobs) -> None:
+        blobs.create("object", b"")
+        assert list(blobs.list("jobs")) == []
+        assert list(blobs.folders("jobs")) == []
+        assert list(blobs.list("object")) == []
+
+    def test_a_folder_is_not_its_namesakes_beginning(self, blobs: LocalBlobs) -> None:
+        blobs.create("jobs/a", b"")
+        blobs.create("jobs2/a", b"")
+        assert list(blobs.list("jobs")) == ["jobs/a"]
+
+    def test_folders_are_those_right_below_in_order(self, blobs: LocalBlobs) -> None:
+        for key in ("data/b/input", "data/a/results/0", "data/object"):
+            blobs.create(key, b"", durable=False)
+        assert list(blobs.folders("data")) == ["a", "b"]
+
+    def test_objects_that_vanish_while_they_are_listed_are_no_error(self, blobs: LocalBlobs) -> None:
+        for key in ("data/a/input", "data/b/input"):
+            blobs.create(key, b"", durable=False)
+        listing = blobs.list("data")
+        assert next(listing) == "data/a/input"
+        blobs.delete_folder("data/b")
+        assert list(listing) == []
+
+    @settings(max_examples=40)
+    @given(keys=st.sets(KEYS, max_size=6))
+    def test_it_answers_exactly_the_keys_that_were_created(self, lasting: LocalBlobs, keys: set[str]) -> None:
+        lasting.delete_folder("root")
+        for key in keys:
+            lasting.create(f"root/{key}/object.json", b"", durable=False)
+        assert list(lasting.list("root")) == sorted(f"root/{key}/object.json" for key in keys)
+
+
+class TestDelete:
+    def test_a_deleted_object_is_gone_and_its_key_free_again(self, blobs: LocalBlobs) -> None:
+        blobs.create("a", b"first")
+        blobs.delete("a")
+        assert blobs.get("a") is None
+        assert blobs.create("a", b"second")
+
+    def test_deleting_what_is_not_there_is_no_error(self, blobs: LocalBlobs) -> None:
+        blobs.delete("a")
+        blobs.delete("a/b")
+        blobs.delete_folder("a")
+
+    def test_a_deleted_folder_takes_everything_below_it_and_nothing_beside(self, blobs: LocalBlobs) -> None:
+        for key in ("data/a/input", "data/a/results/0", "data/ab/input"):
+            blobs.create(key, b"", durable=False)
+        blobs.delete_folder("data/a")
+        assert list(blobs.list("data")) == ["data/ab/input"]
+
+
+class TestKeys:
+    @pytest.mark.parametrize("key", BAD_KEYS)
+    def test_a_bad_key_is_refused_by_every_method(self, blobs: LocalBlobs, key: str) -> None:
+        for method in (blobs.get, blobs.open, blobs.exists, blobs.modified, blobs.delete, blobs.delete_folder):
+            with pytest.raises(StoreError, match="is not a key"):
+                method(key)
+        for listing in (blobs.list, blobs.folders):
+            with pytest.raises(StoreError, match="is not a key"):
+                list(listing(key))
+        for write in (blobs.create, blobs.replace):
+            with pytest.raises(StoreError, match="is not a key"):
+                write(key, b"")
+        with pytest.raises(StoreError, match="is not a key"):
+            blobs.get_range(key, 0, 1)
+        with pytest.raises(StoreError, match="is not a key"):
+            blobs.sync([key])
+        assert staged(blobs) == []
+
+    @given(key=st.text(max_size=20))
+    def test_no_text_leads_out_of_the_store(self, lasting: LocalBlobs, key: str) -> None:
+        try:
+            path = lasting._path(key)
+        except StoreError:
+            return
+        assert lasting.root.resolve() in path.resolve().parents
+        assert ".staging" not in path.parts
+
+    def test_a_name_that_the_disk_does_not_take_is_a_store_error(self, blobs: LocalBlobs) -> None:
+        with pytest.raises(StoreError):
+            blobs.create("a" * 300, b"")
+        with pytest.raises(StoreError):
+            blobs.get("a" * 300)
+
+
+class TestStaging:
+    def test_what_interrupted_writers_left_is_discarded_by_age(self, blobs: LocalBlobs) -> None:
+        for name, age in (("old", 2 * 3600), ("young", 60)):
+            leftover = blobs.root / ".staging" / name
+            leftover.write_bytes(b"half")
+            os.utime(leftover, (time.time() - age,) * 2)
+        blobs.discard_staged(time.time() - 3600)
+        assert staged(blobs) == ["young"]
+
+    def test_what_is_staged_is_no_object(self, blobs: LocalBlobs) -> None:
+        with blobs.writer() as writer:
+            writer.write(b"half")
+            assert len(staged(blobs)) == 1
+            assert list(blobs.list("jobs")) == []
+
+
+class TestRoot:
+    def test_only_the_owner_may_enter_the_store(self, tmp_path: Path) -> None:
+        blobs = LocalBlobs(tmp_path / "deep" / "store")
+        assert stat.S_IMODE(blobs.root.stat().st_mode) == 0o700
+
+    def test_a_store_that_was_open_to_others_is_closed_to_them(self, tmp_path: Path) -> None:
+        root = tmp_path / "store"
+        root.mkdir(mode=0o755)
+        LocalBlobs(root)
+        assert stat.S_IMODE(root.stat().st_mode) == 0o700
+
+    def test_a_root_that_is_a_file_is_a_store_error(self, tmp_path: Path) -> None:
+        (tmp_path / "store").write_bytes(b"")
+        with pytest.raises(StoreError):
+            LocalBlobs(tmp_path / "store")
+
+
+class TestFullDisk:
+    def test_create_says_so_and_leaves_nothing(self, small_disk: Path) -> None:
+        blobs = LocalBlobs(small_disk / "store")
+        with pytest.raises(StoreFull, match="The store is full"):
+            blobs.create("a", bytes(100_000))
+        assert blobs.get("a") is None
+        assert staged(blobs) == []
+        assert blobs.create("a", b"small enough")
+
+    def test_replace_says_so_and_the_old_object_stands(self, small_disk: Path) -> None:
+        blobs = LocalBlobs(small_disk / "store")
+        blobs.create("a", b"old")
+        with pytest.raises(StoreFull, match="The store is full"):
+            blobs.replace("a", bytes(100_000))
+        assert blobs.get("a") == b"old"
+        assert staged(blobs) == []
+
+    def test_a_writer_says_so_at_the_piece_that_does_not_fit(self, small_disk: Path) -> None:
+        blobs = LocalBlobs(small_disk / "store")
+        with blobs.writer() as writer:
+            writer.write(bytes(32 * 1024))
+            with pytest.raises(StoreFull):
+                writer.write(bytes(64 * 1024))
+        assert staged(blobs) == []
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+    def test_the_systems_own_full_device_is_a_full_store(self, blobs: LocalBlobs) -> None:
+        with blobs.writer() as writer, Path("/dev/full").open("wb", buffering=0) as full:
+            writer._file.close()
+            writer._file = full
+            with pytest.raises(StoreFull, match="The store is full"):
+                writer.write(b"content")
