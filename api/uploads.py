@@ -12,7 +12,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -359,6 +359,7 @@ def _prepare(upload: Upload, kind: Kind, options: Options, owner: str, job_id: s
         nonce=uuid.uuid4().hex,
         inline_index=inline_index,
         inline_input=inline_input,
+        archive_limits=asdict(settings.archive_limits) if kind is Kind.ZIP else None,
         idempotency_sha256=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else None,
     )
 

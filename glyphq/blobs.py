@@ -20,6 +20,7 @@ from glyphq.errors import StoreError, StoreFull
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _STAGING = ".staging"
+_REMEMBERED_FOLDERS = 10_000
 
 
 class LocalBlobs:
@@ -35,6 +36,7 @@ class LocalBlobs:
         with _disk_errors("the store"):
             (root / _STAGING).mkdir(parents=True, exist_ok=True, mode=0o700)
             root.chmod(0o700)
+        self._durable_folders: set[Path] = set()
         self._syncing = ThreadPoolExecutor(4, thread_name_prefix="fsync")
 
     def create(self, key: str, data: bytes, *, durable: bool = True) -> bool:
@@ -57,11 +59,12 @@ class LocalBlobs:
         with _disk_errors(key):
             try:
                 staged.write_bytes(data)
+                _fsync(staged)
                 self._make_folder(path.parent)
                 staged.replace(path)
+                _fsync(path.parent)
             finally:
                 staged.unlink(missing_ok=True)
-        self.sync([key])
 
     def get(self, key: str) -> bytes | None:
         """The whole object, or None where there is none."""
@@ -88,10 +91,15 @@ class LocalBlobs:
             raise StoreError(f"{key} is not in the store.") from None
 
     def exists(self, key: str) -> bool:
-        return self._path(key).exists()
+        try:
+            with _disk_errors(key):
+                self._path(key).stat()
+        except FileNotFoundError:
+            return False
+        return True
 
     def list(self, prefix: str) -> Iterator[str]:
-        """The keys below the folder `prefix`, in order."""
+        """The keys below the folder `prefix`, folder by folder, each in the order of its names."""
         try:
             entries = sorted(os.scandir(self._path(prefix)), key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
@@ -105,7 +113,7 @@ class LocalBlobs:
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names of the folders right below `prefix`, in order."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), _disk_errors(prefix):
             yield from sorted(
                 entry.name for entry in os.scandir(self._path(prefix)) if entry.is_dir(follow_symlinks=False)
             )
@@ -113,7 +121,8 @@ class LocalBlobs:
     def modified(self, key: str) -> float:
         """When the object or folder last changed, in seconds since the epoch; 0 where there is none."""
         try:
-            return self._path(key).stat().st_mtime
+            with _disk_errors(key):
+                return self._path(key).stat().st_mtime
         except FileNotFoundError:
             return 0.0
 
@@ -158,13 +167,15 @@ class LocalBlobs:
         return self.root / _STAGING / uuid.uuid4().hex
 
     def _make_folder(self, folder: Path) -> None:
-        """With its parents; each new one durable in its own parent."""
-        if folder.is_dir():
+        """With its parents, each durable in its own parent, also where another process made it just now."""
+        if folder == self.root or (folder in self._durable_folders and folder.is_dir()):
             return
         self._make_folder(folder.parent)
-        with suppress(FileExistsError):
-            folder.mkdir()
+        folder.mkdir(exist_ok=True)
         _fsync(folder.parent)
+        if len(self._durable_folders) >= _REMEMBERED_FOLDERS:
+            self._durable_folders.clear()
+        self._durable_folders.add(folder)
 
     def _link(self, staged: Path, key: str, *, durable: bool) -> bool:
         path = self._path(key)
@@ -176,10 +187,15 @@ class LocalBlobs:
             except FileExistsError:
                 won = False
             if durable:
-                # One after the other takes several times as long on most journals.
-                directory = self._syncing.submit(_fsync, path.parent)
-                _fsync(path)
-                directory.result()
+                try:
+                    # One after the other takes several times as long on most journals.
+                    directory = self._syncing.submit(_fsync, path.parent)
+                    _fsync(path)
+                    directory.result()
+                except OSError:
+                    if won:
+                        path.unlink(missing_ok=True)  # an error means that nothing was created
+                    raise
         return won
 
 

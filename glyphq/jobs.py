@@ -3,6 +3,7 @@
 A job is accepted once as an immutable `Job` and ends once as an immutable `End`; everything between is progress.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Self
@@ -163,9 +164,9 @@ class Options:
             raise InvalidOption(unknown[0], f"There is no option {unknown[0]!r}; there are {known}.")
         fields: dict[str, Any] = dict(values)
         if "top_k" in values:
-            if not (values["top_k"].isascii() and values["top_k"].isdigit()):
+            if not re.fullmatch(r"[0-9]{1,3}", values["top_k"]):
                 raise InvalidOption(
-                    "top_k", f"top_k is a whole number from 1 to {MAX_TOP_K}; {values['top_k']!r} is not."
+                    "top_k", f"top_k is a whole number from 1 to {MAX_TOP_K}; {values['top_k'][:20]!r} is not."
                 )
             fields["top_k"] = int(values["top_k"])
         if "invert" in values:
@@ -200,8 +201,9 @@ class Chunk:
 class Job:
     """The record of an accepted job: immutable, durable before the job is acknowledged.
 
-    `input_sha256` is of the input as stored. A job of the interactive lane carries its index in `inline_index`, and its
-    input, when small, in `inline_input`; otherwise both are objects of their own.
+    `input_sha256` is of the input as stored. `archive_limits` are archive.ArchiveLimits as they were when a zip was
+    indexed, so that the same index can be made again. A job of the interactive lane carries its index in
+    `inline_index`, and its input, when small, in `inline_input`; otherwise both are objects of their own.
     """
 
     id: str
@@ -218,6 +220,7 @@ class Job:
     inline_index: bytes | None = None
     inline_input: bytes | None = None
     idempotency_sha256: str | None = None
+    archive_limits: dict[str, int] | None = None
 
     __pydantic_config__: ClassVar[dict[str, str]] = _BASE64
 

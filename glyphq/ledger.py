@@ -26,7 +26,7 @@ from glyphq import results
 from glyphq.archive import INDEX_SCHEMA, ArchiveLimits, index_zip
 from glyphq.blobs import LocalBlobs
 from glyphq.errors import DamagedObject, GlyphqError, IdempotencyMismatch, JobAlreadyEnded, JobNotFound, StoreError
-from glyphq.jobs import Chunk, Counts, End, Job, JobState, Kind, Model
+from glyphq.jobs import Chunk, Counts, End, Job, JobState, Model
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ _SEAL_BYTES = 65  # 64 hex digits and a line end
 _JOB, _END = TypeAdapter(Job), TypeAdapter(End)
 _REMEMBERED_RECORDS = 64
 _COPY_BYTES = 1 << 20
+_ORPHAN_DATA_SECONDS = 25 * 3600.0  # later than the key that could revive its job
 _ORPHAN_SECONDS = 24 * 3600.0  # no upload may last over 6 h, so data this old without a record has no owner to come
 
 
@@ -126,7 +127,11 @@ class Ledger:
         key = idempotency_key(job.owner, job.idempotency_sha256)
         while True:
             if self.blobs.create(key, text):
-                self.blobs.create(record_key(job.owner, job.id), text)
+                try:
+                    self._record_under(key, job, text)
+                except StoreError:
+                    self.delete(job)  # or a repeat would find the key of a job that has no data
+                    raise
                 return job
             first_text = self.blobs.get(key)
             if first_text is None:  # deleted between the two calls
@@ -136,40 +141,53 @@ class Ledger:
                 raise IdempotencyMismatch(
                     "This Idempotency-Key was used before, with another body or other options. Use a new one."
                 )
-            self.blobs.create(record_key(first.owner, first.id), first_text)
-            if self.blobs.exists(key):
+            if self._record_under(key, first, first_text):
                 return first
-            self.blobs.delete(record_key(first.owner, first.id))
+
+    def _record_under(self, key: str, job: Job, text: bytes) -> bool:
+        """Create the job's record unless it stands. False: the job was deleted meanwhile, and stays so."""
+        self.blobs.create(record_key(job.owner, job.id), text)
+        if self.blobs.exists(key):
+            return True
+        self.blobs.delete(record_key(job.owner, job.id))
+        return False
 
     # Reading.
 
     def job(self, owner: str, job_id: str) -> Job:
         """The record. Raises JobNotFound, or DamagedObject when it cannot be read."""
-        key = record_key(owner, job_id) if is_job_id(job_id) else ""
-        if not key or not self.blobs.exists(key):
-            self._records.pop((owner, job_id), None)
-            raise JobNotFound(
-                f"There is no job {job_id[:64]!r}. Job ids are answered by POST /v1/jobs and listed by GET /v1/jobs."
-            )
+        missing = JobNotFound(
+            f"There is no job {job_id[:64]!r}. Job ids are answered by POST /v1/jobs and listed by GET /v1/jobs."
+        )
+        if not is_job_id(job_id):
+            raise missing
+        key = record_key(owner, job_id)
         known = self._records.get((owner, job_id))
+        if known is not None and not self.blobs.exists(key):
+            self._records.pop((owner, job_id), None)
+            raise missing
         if known is None:
-            known = _read_job(key, self.blobs.get(key) or b"")
-            self._records[owner, job_id] = known
+            text = self.blobs.get(key)
+            if text is None:
+                raise missing
+            known = self._records[owner, job_id] = _read_job(key, text)
             while len(self._records) > _REMEMBERED_RECORDS:
                 with suppress(KeyError):  # two threads may want the same room
                     self._records.popitem(last=False)
         return known
 
     def end(self, job: Job) -> End | None:
-        """How the job ended, or None while it is open."""
+        """How the job ended, or None while it is open. A damaged end is removed: the job is open, and ends again."""
         key = end_key(job.owner, job.id)
         sealed = self.blobs.get(key)
         if sealed is None:
             return None
         try:
             return _END.validate_json(unseal(key, sealed))
-        except ValidationError as error:
-            raise DamagedObject(key, "The stored end cannot be read.") from error
+        except (DamagedObject, ValidationError):
+            log.error("job %s: its stored end is damaged and is made again", job.id)
+            self.blobs.delete(key)
+            return None
 
     def has_ended(self, job: Job) -> bool:
         return self.blobs.exists(end_key(job.owner, job.id))
@@ -194,17 +212,18 @@ class Ledger:
             raise DamagedObject(index_key(job.id), f"Chunk {chunk} of the index does not match its digest.")
         return pa.ipc.read_record_batch(pa.py_buffer(message), INDEX_SCHEMA)
 
-    def rebuild_index(self, job: Job, limits: ArchiveLimits) -> None:
+    def rebuild_index(self, job: Job) -> None:
         """Make the index again from a zip's input and put it in the place of the damaged one.
 
         Raises DamagedObject where the input is not a zip, or no longer gives the index that was accepted.
         """
-        if job.kind is not Kind.ZIP:
+        if job.archive_limits is None:
             raise DamagedObject(index_key(job.id), "The index is damaged and only a zip's can be made again.")
         index = io.BytesIO()
         try:
             with self.blobs.open(input_key(job.id)) as file:
-                chunks = write_index(index, index_zip(file, limits, job.options.filename_encoding).batches())
+                archive = index_zip(file, ArchiveLimits(**job.archive_limits), job.options.filename_encoding)
+                chunks = write_index(index, archive.batches())
         except GlyphqError as error:
             raise DamagedObject(
                 input_key(job.id), f"The stored input cannot be indexed again: {error.detail}"
@@ -260,6 +279,8 @@ class Ledger:
         """End the job as completed if every chunk has a good result. Answers the chunks that have none: empty when
         ended.
         """
+        if self.has_ended(job):
+            return set()
         stored = self.stored_chunks(job)
         missing = set(range(len(job.chunks))) - stored
         if missing:
@@ -348,6 +369,9 @@ class Ledger:
 
     def delete_damaged(self, owner: str, job_id: str) -> None:
         """Erase a job whose record cannot be read."""
+        for key in list(self.blobs.list(f"idempotency/{owner}")):
+            if self._job_id_of(key) == job_id:
+                self.blobs.delete(key)
         self.blobs.delete(record_key(owner, job_id))
         self.blobs.delete(end_key(owner, job_id))
         self.blobs.delete_folder(data_prefix(job_id))
@@ -366,15 +390,15 @@ class Ledger:
                         self.delete(self.job(owner, key.rsplit("/", 1)[1].removesuffix(".json")))
                         swept += 1
         recorded = {job_id for owner in owners for job_id in self.ids(owner)}
-        for job_id in list(self.blobs.folders("data")):
-            if job_id not in recorded and self.blobs.modified(data_prefix(job_id)) < now - _ORPHAN_SECONDS:
-                self.blobs.delete_folder(data_prefix(job_id))
-                swept += 1
-        for folder in ("ends", "idempotency"):
+        for folder in ("idempotency", "ends"):  # keys before data: a key revives its job
             for key in list(self.blobs.list(folder)):
                 if self.blobs.modified(key) < now - _ORPHAN_SECONDS and self._job_id_of(key) not in recorded:
                     self.blobs.delete(key)
                     swept += 1
+        for job_id in list(self.blobs.folders("data")):
+            if job_id not in recorded and self.blobs.modified(data_prefix(job_id)) < now - _ORPHAN_DATA_SECONDS:
+                self.blobs.delete_folder(data_prefix(job_id))
+                swept += 1
         self.blobs.discard_staged(now - _ORPHAN_SECONDS)
         return swept
 

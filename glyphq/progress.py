@@ -89,6 +89,7 @@ if ended then return 0 end
 local holder = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^held:%d+:(.+)$')
 if not holder or holder == ARGV[2] then
   redis.call('HSET', KEYS[1], ARGV[1], 'held:' .. (now + ARGV[3]) .. ':' .. ARGV[2])
+  redis.call('EXPIRE', KEYS[1], ARGV[4])
 end
 return 1
 """
@@ -100,6 +101,7 @@ _DONE = (
     + """
 local done, out, counts = KEYS[1], KEYS[2], KEYS[3]
 local chunk, chunks, window = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+if redis.call('HGET', counts, 'ended') then return {0, now, {}} end
 redis.call('HDEL', out, chunk)
 if redis.call('SETBIT', done, chunk, 1) == 0 then
   redis.call('HINCRBY', counts, 'classified', ARGV[4])
@@ -143,6 +145,7 @@ for i = 1, #entries, 2 do
   end
 end
 for _, chunk in ipairs(lost) do redis.call('HSET', out, chunk, 'sent:' .. now) end
+for i = 1, 2 do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
 return {now, lost}
 """
 )
@@ -275,11 +278,14 @@ class Progress:
 
     def renew(self, job_id: str, chunk: int, token: str) -> bool:
         """A sign of life. False: the job has ended and the work is in vain."""
-        return bool(self._renew([_out(job_id), _counts(job_id)], [chunk, token, self._lease_ms]))
+        return bool(self._renew([_out(job_id), _counts(job_id)], [chunk, token, self._lease_ms, _JOB_TTL_SECONDS]))
 
     def release(self, job_id: str, chunk: int) -> None:
         """Give a chunk back that could not be done now; the reconciler sends it again."""
-        self.redis.hset(_out(job_id), str(chunk), "sent:0")
+        with self.redis.pipeline(transaction=True) as pipe:
+            pipe.hset(_out(job_id), str(chunk), "sent:0")
+            pipe.expire(_out(job_id), _JOB_TTL_SECONDS)
+            pipe.execute()
 
     def done(self, job_id: str, chunk: int, chunks: int, rows: Counts) -> tuple[bool, Sending]:
         """Mark a chunk done and tell whoever follows. Answers whether all are done, and what to send next."""
@@ -291,7 +297,7 @@ class Progress:
     def lost_chunks(self, job_id: str, queue: str) -> Sending:
         """Mark as sent again, and answer, chunks whose lease ran out or whose message will never be claimed."""
         keys = [_out(job_id), _counts(job_id), LATEST_CLAIMED, queue]
-        now, lost = self._lost(keys, [_UNCLAIMED_MS, _UNCLAIMED_EMPTY_MS])
+        now, lost = self._lost(keys, [_UNCLAIMED_MS, _UNCLAIMED_EMPTY_MS, _JOB_TTL_SECONDS])
         return Sending(tuple(int(chunk) for chunk in lost), now)
 
     def done_chunks(self, job_id: str) -> set[int]:
@@ -320,7 +326,7 @@ class Progress:
             pipe.srem(OPEN, f"{owner}/{job_id}")
             pipe.delete(_done(job_id), _out(job_id), _counts(job_id))
             pipe.hset(_counts(job_id), "ended", "1")
-            pipe.expire(_counts(job_id), int(10 * self._lease_ms / 1000))
+            pipe.expire(_counts(job_id), max(60, self._lease_ms // 100))
             pipe.publish(EVENTS, job_id)
             pipe.execute()
 
@@ -337,6 +343,8 @@ class Progress:
 
     def settle(self, jobs: Sequence[Waiting]) -> None:
         """These have ended: drop their leases, tell whoever waits."""
+        if not jobs:
+            return
         members = [job.member for job in jobs]
         with self.redis.pipeline(transaction=False) as pipe:
             pipe.zrem(WAITING, *members)

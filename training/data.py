@@ -5,6 +5,7 @@ Knows files and splits; nothing of networks. The test set is read by `training.e
 
 import gzip
 import shutil
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from torch import Tensor
 from glyphq.errors import SetupError
 
 Split = Literal["balanced", "bymerge"]
-CACHE = Path("runs/data")
+CACHE = Path("runs/data")  # what was downloaded, and in a folder beside it what was unpacked from a local root
 VALIDATION_PER_CLASS = 50
 
 
@@ -42,12 +43,15 @@ def load_emnist(root: Path | None, split: Split, *, train: bool) -> Pictures:
     _declare_missing_operators()
     from torchvision.datasets import EMNIST
 
+    cache = CACHE / ("official" if root is None else "local")
     if root is not None:
-        _unpack(root, split, "train" if train else "test")
+        _unpack(root, cache / "EMNIST" / "raw", split, "train" if train else "test")
     try:
-        dataset = EMNIST(str(CACHE), split=split, train=train, download=root is None)
-    except (RuntimeError, ValueError, AssertionError, OSError) as error:
+        dataset = EMNIST(str(cache), split=split, train=train, download=root is None)
+    except (RuntimeError, ValueError, KeyError, AssertionError, OSError) as error:
         raise SetupError(f"EMNIST {split} cannot be read: {error}") from error
+    if len(dataset.data) != len(dataset.targets):
+        raise SetupError(f"EMNIST {split} has {len(dataset.data)} images and {len(dataset.targets)} labels.")
     # The official files store each image column by column.
     return Pictures(dataset.data.transpose(1, 2).contiguous(), dataset.targets.long())
 
@@ -62,8 +66,7 @@ def hold_out(pictures: Pictures, per_class: int = VALIDATION_PER_CLASS, *, seed:
     return pictures[~held], pictures[held]
 
 
-def _unpack(root: Path, split: Split, part: str) -> None:
-    raw = CACHE / "EMNIST" / "raw"
+def _unpack(root: Path, raw: Path, split: Split, part: str) -> None:
     raw.mkdir(parents=True, exist_ok=True)
     for kind in ("images-idx3", "labels-idx1"):
         name = f"emnist-{split}-{part}-{kind}-ubyte"
@@ -77,7 +80,7 @@ def _unpack(root: Path, split: Split, part: str) -> None:
         try:
             with gzip.open(packed) if packed.exists() else source.open("rb") as stream, temporary.open("wb") as sink:
                 shutil.copyfileobj(stream, sink, 1 << 20)
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise SetupError(f"{packed} cannot be unpacked into {raw}: {error}") from error
         temporary.replace(target)
 

@@ -69,7 +69,7 @@ def read_recipe(name: str) -> Recipe:
     return Recipe(name, architecture, fields["batch_size"], fields["seed"], stages)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(network: nn.Module, pictures: Pictures) -> tuple[float, float]:
     """(accuracy, mean cross-entropy in nats) in evaluation mode."""
     logits = logits_of(network, pictures.pixels)
@@ -77,7 +77,7 @@ def evaluate(network: nn.Module, pictures: Pictures) -> tuple[float, float]:
     return (logits.argmax(1) == pictures.classes).float().mean().item(), loss.item()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def logits_of(network: nn.Module, pixels: Tensor) -> Tensor:
     """float32[N, classes], computed in float32."""
     network.eval()

@@ -17,7 +17,9 @@ from worker.tasks import register
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    parser.add_argument("--concurrency", type=int, default=len(os.sched_getaffinity(0)), help="worker processes; one a core")
+    parser.add_argument(
+        "--concurrency", type=int, default=len(os.sched_getaffinity(0)), help="worker processes; one a core"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()

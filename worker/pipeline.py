@@ -218,7 +218,7 @@ def _index(process: Process, job: Job, chunk: int) -> pa.RecordBatch:
     except DamagedObject as error:
         log.warning("job %s: %s; it is made again from the input", job.id, error.detail)
     try:
-        process.ledger.rebuild_index(job, process.settings.archive_limits)
+        process.ledger.rebuild_index(job)
         return process.ledger.index(job, chunk)
     except DamagedObject as error:
         log.error("job %s: %s; the rows of chunk %d are rejected", job.id, error.detail, chunk)

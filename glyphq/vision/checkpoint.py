@@ -43,7 +43,7 @@ def read_card(folder: Path = SHIPPED) -> ModelCard:
         raise ModelError(
             f"There is no model card at {path}. Reinstall glyphq, or point GLYPHQ_MODEL at a model."
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"The model card {path} cannot be read ({error!r}). Reinstall glyphq.") from error
     if classes != LABELS:
         raise ModelError(f"The model in {folder} has other classes ({classes}) than glyphq's ({LABELS}).")
@@ -87,7 +87,7 @@ def load_network(folder: Path = SHIPPED) -> "tuple[Network, ModelCard]":
         architecture = card.fields["architecture"]
         network = Network(Architecture(**{**architecture, "channels": tuple(architecture["channels"])}))
         network.load_state_dict(load(data))
-    except (SafetensorError, RuntimeError, TypeError, KeyError) as error:
+    except (SafetensorError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ModelError(f"The weights in {folder} do not fit the architecture on their card: {error}") from error
     return network.eval(), card
 

@@ -247,6 +247,17 @@ class TestReplace:
             assert reading.read() == old
         assert blobs.get("a") == new
 
+    def test_the_new_content_is_durable_before_it_takes_the_place(
+        self, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blobs.create("a", b"old")
+        seen: list[bytes | None] = []
+        fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", lambda descriptor: (seen.append(blobs.get("a")), fsync(descriptor)))
+        blobs.replace("a", b"new")
+        assert seen[0] == b"old"
+        assert blobs.get("a") == b"new"
+
 
 class TestReading:
     def test_there_is_nothing_under_a_key_that_was_never_created(self, blobs: LocalBlobs) -> None:

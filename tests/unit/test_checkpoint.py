@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from glyphq.errors import ModelError
 from glyphq.labels import LABELS
-from glyphq.vision.checkpoint import PREPROCESSING_VERSION, load_network, read_card, save_network
+from glyphq.vision.checkpoint import PREPROCESSING_VERSION, load_network, read_card, read_weights, save_network
 from glyphq.vision.network import Architecture, Network
 
 ARCHITECTURE = Architecture((2, 2, 2), 4)
@@ -145,13 +146,18 @@ def test_the_card_of_missing_weights_can_still_be_read(model: Path) -> None:
     assert read_card(model).temperature == 1.25
 
 
-def test_one_altered_bit_in_the_weights_is_refused(model: Path) -> None:
+def test_the_bytes_of_the_weights_come_with_their_card(model: Path) -> None:
+    assert read_weights(model) == ((model / "model.safetensors").read_bytes(), read_card(model))
+
+
+@pytest.mark.parametrize("load", [load_network, read_weights])
+def test_one_altered_bit_in_the_weights_is_refused(model: Path, load: Callable[[Path], object]) -> None:
     path = model / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(ModelError, match="are not those of the card"):
-        load_network(model)
+        load(model)
 
 
 def test_another_models_weights_are_refused(model: Path, tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ class TestOptions:
             ("top_k", " 3"),
             ("top_k", ""),
             ("top_k", "three"),
+            ("top_k", "9" * 5000),
             ("top_k", "٣"),
             ("top_k", "²"),
             ("charset", ""),

@@ -9,7 +9,7 @@ import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from uuid_utils import uuid7
 from glyphq import results
 from glyphq.archive import ArchiveLimits, index_zip
 from glyphq.blobs import LocalBlobs
-from glyphq.errors import DamagedObject, IdempotencyMismatch, JobAlreadyEnded, JobNotFound
+from glyphq.errors import DamagedObject, IdempotencyMismatch, JobAlreadyEnded, JobNotFound, StoreFull
 from glyphq.jobs import Counts, End, Job, JobState, Kind, Model, Options, Reason, Rejection, RowStatus
 from glyphq.ledger import (
     Ledger,
@@ -102,6 +102,7 @@ def prepared(
         created_at=time.time(),
         nonce=uuid.uuid4().hex,
         idempotency_sha256=key,
+        archive_limits=asdict(LIMITS),
     )
 
 
@@ -408,33 +409,39 @@ class TestIndex:
         job = accepted(ledger)
         good = path_of(ledger, index_key(job.id)).read_bytes()
         spoil(ledger, index_key(job.id), damage)
-        ledger.rebuild_index(job, LIMITS)
+        ledger.rebuild_index(job)
         assert path_of(ledger, index_key(job.id)).read_bytes() == good
+
+    def test_it_is_cut_by_the_limits_in_the_record(self, ledger: Ledger) -> None:
+        job = ledger.accept(replace(prepared(ledger), archive_limits=asdict(replace(LIMITS, chunk_images=3))))
+        spoil(ledger, index_key(job.id), DAMAGES["zeroed"])
+        with pytest.raises(DamagedObject, match="no longer gives the index"):
+            ledger.rebuild_index(job)
 
     def test_it_is_not_made_from_a_zip_that_was_damaged_too(self, ledger: Ledger) -> None:
         job = accepted(ledger)
         spoil(ledger, input_key(job.id), DAMAGES["cut-in-half"])
         with pytest.raises(DamagedObject, match="cannot be indexed again"):
-            ledger.rebuild_index(job, LIMITS)
+            ledger.rebuild_index(job)
 
     def test_it_is_not_made_from_another_zip(self, ledger: Ledger) -> None:
         job = accepted(ledger)
         ledger.blobs.replace(input_key(job.id), zip_of(["x.png", *NAMES[1:]]))
         good = path_of(ledger, index_key(job.id)).read_bytes()
         with pytest.raises(DamagedObject, match="no longer gives the index"):
-            ledger.rebuild_index(job, LIMITS)
+            ledger.rebuild_index(job)
         assert path_of(ledger, index_key(job.id)).read_bytes() == good
 
     def test_it_is_not_made_without_an_input(self, ledger: Ledger) -> None:
         job = accepted(ledger)
         ledger.blobs.delete(input_key(job.id))
         with pytest.raises(DamagedObject):
-            ledger.rebuild_index(job, LIMITS)
+            ledger.rebuild_index(job)
 
     def test_what_was_no_zip_cannot_be_indexed_again(self, ledger: Ledger) -> None:
-        job = ledger.accept(replace(prepared(ledger), kind=Kind.IMAGES))
+        job = ledger.accept(replace(prepared(ledger), kind=Kind.IMAGES, archive_limits=None))
         with pytest.raises(DamagedObject, match="only a zip's"):
-            ledger.rebuild_index(job, LIMITS)
+            ledger.rebuild_index(job)
 
 
 class TestInput:
@@ -591,18 +598,32 @@ class TestFinish:
         assert objects(ledger) == []
 
     @damages
-    def test_a_damaged_end_is_said_to_be_damaged(self, ledger: Ledger, damage: Callable[[bytes], bytes]) -> None:
+    def test_a_damaged_end_opens_the_job_again(self, ledger: Ledger, damage: Callable[[bytes], bytes]) -> None:
         job = accepted(ledger)
-        ledger.cancel(job)
+        work(ledger, job, 0, 1, 2)
+        ledger.finish(job)
         spoil(ledger, end_key("local", job.id), damage)
-        with pytest.raises(DamagedObject):
-            ledger.end(job)
+        assert ledger.end(job) is None
+        assert ledger.finish(job) == set()
+        assert ended_as(ledger, job) == JobState.COMPLETED
 
-    def test_an_end_with_a_good_digest_that_is_no_end_is_damaged(self, ledger: Ledger) -> None:
+    def test_an_end_with_a_good_digest_that_is_no_end_is_removed(self, ledger: Ledger) -> None:
         job = accepted(ledger)
         ledger.blobs.create(end_key("local", job.id), seal(b"[]\n"))
-        with pytest.raises(DamagedObject):
-            ledger.end(job)
+        assert ledger.end(job) is None
+        assert not ledger.has_ended(job)
+
+    def test_of_a_cancelled_job_nothing_is_missing(self, ledger: Ledger) -> None:
+        job = accepted(ledger)
+        ledger.cancel(job)
+        assert ledger.finish(job) == set()
+        assert ended_as(ledger, job) == JobState.CANCELLED
+
+
+def ended_as(ledger: Ledger, job: Job) -> JobState:
+    end = ledger.end(job)
+    assert end is not None
+    return end.outcome
 
 
 class TestInteractive:
@@ -816,13 +837,61 @@ class TestDelete:
         assert objects(ledger) == []
 
 
+class TestKeysAndDeletion:
+    def test_who_won_the_key_does_not_revive_a_job_that_was_deleted_before_its_record(self, ledger: Ledger) -> None:
+        job = prepared(ledger, key=KEY)
+
+        def found_by_another_and_deleted() -> None:
+            found = ledger.accept(prepared(ledger, key=KEY))
+            assert found.id == job.id
+            ledger.delete(found)
+
+        Ledger(Interrupted(ledger.blobs.root, "jobs/", found_by_another_and_deleted)).accept(job)
+        assert not ledger.blobs.exists(record_key("local", job.id))
+
+    def test_deleting_a_damaged_job_frees_its_key(self, ledger: Ledger) -> None:
+        job = accepted(ledger, key=KEY)
+        spoil(ledger, record_key("local", job.id), DAMAGES["zeroed"])
+        ledger.delete_damaged("local", job.id)
+        assert accepted(ledger, key=KEY).id != job.id
+
+    def test_a_record_that_finds_no_room_leaves_no_key(self, ledger: Ledger) -> None:
+        class Full(LocalBlobs):
+            def create(self, key: str, data: bytes, *, durable: bool = True) -> bool:
+                if key.startswith("jobs/"):
+                    raise StoreFull("no room")
+                return super().create(key, data, durable=durable)
+
+        with pytest.raises(StoreFull):
+            Ledger(Full(ledger.blobs.root)).accept(prepared(ledger, key=KEY))
+        assert objects(ledger) == []
+
+    def test_data_outlives_a_key_that_could_revive_it(self, ledger: Ledger) -> None:
+        job = accepted(ledger, key=KEY)
+        ledger.blobs.delete(record_key("local", job.id))
+        age(ledger, data_prefix(job.id), 1.01 * DAY)
+        age(ledger, idempotency_key("local", KEY), 0.999 * DAY)
+        ledger.sweep(30 * DAY)
+        assert ledger.input_intact(accepted(ledger, key=KEY))
+
+    def test_a_job_deleted_while_it_is_read_is_not_found(self, ledger: Ledger) -> None:
+        class Racing(LocalBlobs):
+            def get(self, key: str) -> bytes | None:
+                self.delete(key)
+                return super().get(key)
+
+        job = accepted(ledger)
+        with pytest.raises(JobNotFound):
+            Ledger(Racing(ledger.blobs.root)).job("local", job.id)
+
+
 class TestSweep:
     def test_there_is_nothing_to_sweep_in_an_empty_store(self, ledger: Ledger) -> None:
         assert ledger.sweep(30 * DAY) == 0
 
     def test_data_without_a_record_is_erased_after_a_day(self, ledger: Ledger) -> None:
         old, young = prepared(ledger), prepared(ledger)
-        age(ledger, data_prefix(old.id), 1.01 * DAY)
+        age(ledger, data_prefix(old.id), 1.1 * DAY)
         age(ledger, data_prefix(young.id), 0.99 * DAY)
         assert ledger.sweep(30 * DAY) == 1
         assert list(ledger.blobs.folders("data")) == [young.id]

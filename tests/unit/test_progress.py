@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from redis import Redis
@@ -572,3 +573,22 @@ def test_every_key_is_glyphqs_own(progress: Progress, redis: Redis) -> None:
     keys = [str(key) for key in redis.scan_iter()]
     assert len(keys) > 5
     assert all(key.startswith("glyphq:") for key in keys)
+
+
+class TestAfterTheEnd:
+    def test_a_late_result_sends_nothing(self, progress: Progress) -> None:
+        progress.next_chunks("job", 10)
+        progress.claim("job", 0, "w", 0)
+        progress.forget("local", "job")
+        assert progress.done("job", 0, 10, Counts(1, classified=1)) == (False, Sending((), ANY))
+
+    def test_nothing_of_a_job_is_kept_for_good(self, progress: Progress, redis: Redis) -> None:
+        progress.release("released", 0)
+        progress.claim("renewed", 0, "w", 0)
+        redis.flushall()
+        progress.renew("renewed", 0, "w")
+        progress.forget("local", "forgotten")
+        assert [key for key in redis.scan_iter(match="*:job:*") if redis.ttl(key) < 0] == []
+
+    def test_settling_nothing_is_harmless(self, progress: Progress) -> None:
+        progress.settle([])
