@@ -46,6 +46,6 @@ class Events:
                     async for message in channel.listen():
                         for moved in self._waiters.get(message["data"], ()) if message["type"] == "message" else ():
                             moved.set()
-            except RedisError as error:
+            except (RedisError, OSError) as error:
                 log.warning("events: %s; listening again in %s s", error, _RECONNECT_SECONDS)
             await asyncio.sleep(_RECONNECT_SECONDS)

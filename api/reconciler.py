@@ -9,14 +9,16 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Callable
 
 from kombu.exceptions import OperationalError
-from redis import Redis, RedisError
+from redis import RedisError
 
 from glyphq.dispatch import Dispatcher
-from glyphq.errors import DamagedObject, JobNotFound, StoreError
+from glyphq.errors import JobNotFound, StoreError
+from glyphq.jobs import Job
 from glyphq.ledger import Ledger
-from glyphq.progress import RECONCILER_LOCK, Progress
+from glyphq.progress import Progress
 from glyphq.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,12 +34,13 @@ class Reconciler:
         self._ledger = ledger
         self._progress = progress
         self._dispatcher = dispatcher
-        self._store_due = 0.0  # on the monotonic clock
         self._name = uuid.uuid4().hex
+        self._store_due = 0.0  # on the monotonic clock
+        self._write_failed = False
 
     def look_at_store(self) -> None:
         """Something that Redis should have been told was not: do not wait for the next pass over the store."""
-        self._store_due = 0.0
+        self._write_failed = True
 
     async def run(self) -> None:
         """Pass after pass, until cancelled."""
@@ -48,7 +51,10 @@ class Reconciler:
     def reconcile(self) -> None:
         """One pass. What fails is logged and left to the next."""
         try:
-            if not self._locked(self._progress.redis):
+            if self._write_failed:
+                self._progress.drop_epoch()  # whoever holds the lock sees it
+                self._write_failed = False
+            if not self._progress.lock(self._name, int(self._settings.reconcile_seconds * 5000)):
                 return
             if time.monotonic() >= self._store_due or self._progress.epoch_missing():
                 self._store_pass()
@@ -58,39 +64,38 @@ class Reconciler:
             self.look_at_store()
         except StoreError as error:
             log.warning("reconciler: %s", error.detail)
-
-    def _locked(self, redis: "Redis") -> bool:
-        milliseconds = int(self._settings.reconcile_seconds * 5000)
-        if redis.set(RECONCILER_LOCK, self._name, nx=True, px=milliseconds):
-            return True
-        if redis.get(RECONCILER_LOCK) != self._name:
-            return False
-        redis.pexpire(RECONCILER_LOCK, milliseconds)
-        return True
+        except Exception:
+            log.exception("reconciler: a pass failed; the next one follows")
 
     def _store_pass(self) -> None:
         """Make Redis say what the store says. The epoch comes last: a flush meanwhile means another pass."""
+        self._store_due = time.monotonic() + self._settings.reconcile_store_seconds
         nonce = uuid.uuid4().hex
         self._progress.begin_epoch(nonce)
+        self._sweep()
         for owner, job_id in self._ledger.open_jobs():
-            try:
-                self._dispatcher.restore(self._ledger.job(owner, job_id))
-            except JobNotFound:
-                continue
-            except DamagedObject as error:
-                log.warning("job %s: %s", job_id, error.detail)
-        swept = self._ledger.sweep(self._settings.retention_days * _DAY_SECONDS)
-        if swept:
-            log.info("reconciler: %d old jobs and orphans erased", swept)
-        if self._progress.publish_epoch(nonce):
-            self._store_due = time.monotonic() + self._settings.reconcile_store_seconds
+            self._with_job(owner, job_id, self._dispatcher.restore)
+        self._progress.publish_epoch(nonce)
+
+    def _sweep(self) -> None:
+        try:
+            swept = self._ledger.sweep(self._settings.retention_days * _DAY_SECONDS)
+        except StoreError as error:
+            log.warning("reconciler: what is old could not be erased: %s", error.detail)
+        else:
+            if swept:
+                log.info("reconciler: %d old jobs and orphans erased", swept)
 
     def _redis_pass(self) -> None:
         for owner, job_id in self._progress.open_jobs():
-            try:
-                self._dispatcher.recover(self._ledger.job(owner, job_id))
-            except JobNotFound:
-                self._progress.forget(owner, job_id)
-            except DamagedObject as error:
-                log.warning("job %s: %s", job_id, error.detail)
+            self._with_job(owner, job_id, self._dispatcher.recover)
         self._dispatcher.recover_interactive()
+
+    def _with_job(self, owner: str, job_id: str, act: Callable[[Job], None]) -> None:
+        """Act on one job; what is wrong with it is no concern of the others."""
+        try:
+            act(self._ledger.job(owner, job_id))
+        except JobNotFound:
+            self._progress.forget(owner, job_id)
+        except StoreError as error:
+            log.warning("job %s: %s", job_id, error.detail)

@@ -122,8 +122,14 @@ class Service:
             log.warning("job %s: %s; it is made again", job.id, error.detail)
             chunk = chunk_of(error.key)
             if chunk is not None:
-                self.dispatcher.mend(job, chunk)
+                self._mend(job, chunk)
             raise
+
+    def _mend(self, job: Job, chunk: int) -> None:
+        try:
+            self.dispatcher.mend(job, chunk)
+        except (RedisError, OperationalError) as error:
+            log.warning("job %s: chunk %d could not be asked for: %s", job.id, chunk, error)
 
     def cancel(self, job: Job) -> JobView:
         """Stop the job and keep what is done. Raises JobAlreadyEnded."""

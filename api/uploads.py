@@ -34,7 +34,7 @@ from glyphq.errors import (
     UploadInterrupted,
 )
 from glyphq.jobs import Job, Kind, Options
-from glyphq.ledger import Ledger, data_prefix, index_key, input_key, write_index
+from glyphq.ledger import Ledger, data_prefix, index_key, input_key, record_key, write_index
 from glyphq.settings import Settings
 
 if TYPE_CHECKING:
@@ -284,10 +284,10 @@ def accept(upload: Upload, options: Options, owner: str, idempotency_key: str | 
     job_id = str(uuid7())
     blobs = upload.ledger.blobs
     try:
-        job = _prepare(upload, kind, options, owner, job_id, idempotency_key)
-        accepted = upload.ledger.accept(job)
+        accepted = upload.ledger.accept(_prepare(upload, kind, options, owner, job_id, idempotency_key))
     except BaseException:
-        blobs.delete_folder(data_prefix(job_id))
+        if not blobs.exists(record_key(owner, job_id)):
+            blobs.delete_folder(data_prefix(job_id))
         raise
     if accepted.id != job_id:
         blobs.delete_folder(data_prefix(job_id))

@@ -101,11 +101,14 @@ class LocalBlobs:
     def list(self, prefix: str) -> Iterator[str]:
         """The keys below the folder `prefix`, folder by folder, each in the order of its names."""
         try:
-            entries = sorted(os.scandir(self._path(prefix)), key=lambda entry: entry.name)
-        except (FileNotFoundError, NotADirectoryError):
+            with _disk_errors(prefix):
+                entries = sorted(os.scandir(self._path(prefix)), key=lambda entry: entry.name)
+        except FileNotFoundError:
             return
         for entry in entries:
             key = f"{prefix}/{entry.name}"
+            if not _KEY.fullmatch(key):  # somebody else's, such as what NFS leaves of a file that is still open
+                continue
             if entry.is_dir(follow_symlinks=False):
                 yield from self.list(key)
             else:
@@ -139,13 +142,16 @@ class LocalBlobs:
             shutil.rmtree(self._path(prefix), ignore_errors=True)
 
     def sync(self, keys: Iterable[str]) -> None:
-        """Make objects that were created without `durable` survive a power cut."""
+        """Make objects that were created without `durable` survive a power cut. Raises StoreError where one is gone."""
         paths = [self._path(key) for key in keys]
         parents = {path.parent for path in paths}
         grandparents = {parent.parent for parent in parents if parent != self.root}
-        with _disk_errors("the store"):
-            for _ in self._syncing.map(_fsync, [*paths, *parents, *grandparents]):
-                pass
+        try:
+            with _disk_errors("the store"):
+                for _ in self._syncing.map(_fsync, [*paths, *parents, *grandparents]):
+                    pass
+        except FileNotFoundError as error:
+            raise StoreError(f"{error.filename} was deleted before it was durable.") from error
 
     def free_bytes(self) -> int:
         """Bytes that can still be written."""
@@ -180,12 +186,7 @@ class LocalBlobs:
     def _link(self, staged: Path, key: str, *, durable: bool) -> bool:
         path = self._path(key)
         with _disk_errors(key):
-            self._make_folder(path.parent)
-            try:
-                os.link(staged, path)
-                won = True
-            except FileExistsError:
-                won = False
+            won = self._linked(staged, path)
             if durable:
                 try:
                     # One after the other takes several times as long on most journals.
@@ -197,6 +198,20 @@ class LocalBlobs:
                         path.unlink(missing_ok=True)  # an error means that nothing was created
                     raise
         return won
+
+    def _linked(self, staged: Path, path: Path) -> bool:
+        """True: `path` is ours now. False: something was there."""
+        while True:
+            self._make_folder(path.parent)
+            try:
+                os.link(staged, path)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:
+                if path.parent.is_dir():  # then it is not the folder that somebody has just deleted
+                    raise
+            else:
+                return True
 
 
 class BlobWriter:
@@ -218,8 +233,9 @@ class BlobWriter:
 
     def commit(self, key: str, *, durable: bool = True) -> bool:
         """Give the object its name; see `LocalBlobs.create`."""
-        self._file.close()
         try:
+            with _disk_errors(key):
+                self._file.close()
             return self._blobs._link(self._staged, key, durable=durable)  # noqa: SLF001  # the two are one unit
         finally:
             self.discard()

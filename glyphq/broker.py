@@ -27,6 +27,7 @@ def create_celery(settings: Settings) -> Celery:
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
         worker_proc_alive_timeout=120.0,  # the model is loaded and compiled before a process is up
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_max_retries=None,

@@ -40,16 +40,8 @@ class Dispatcher:
 
     def mend(self, job: Job, chunk: int) -> None:
         """Ask for a result that was found damaged after the job had ended."""
-        send_chunk(self._celery, job.owner, job.id, chunk, 0)
-
-    def finish(self, job: Job) -> bool:
-        """End the job if every chunk has a good result; else put Redis right, so that the others are sent again."""
-        missing = self._ledger.finish(job)
-        if missing:
-            self.restore(job)
-        else:
-            self._progress.forget(job.owner, job.id)
-        return not missing
+        if self._progress.may_mend(job.id, chunk):
+            send_chunk(self._celery, job.owner, job.id, chunk, 0)
 
     def restore(self, job: Job) -> None:
         """Make Redis say what the ledger says of an open job, end it if that is due, and send what may be out."""
@@ -58,15 +50,15 @@ class Dispatcher:
                 self.start(job)
             return
         self._progress.open(job.owner, job.id)
-        stored = self._ledger.stored_chunks(job)
-        if stored != self._progress.done_chunks(job.id):
-            done = self._ledger.tally(job, stored)
-            self._progress.rebuild(job.id, sorted(done.counted), done.counts)
-            stored = set(done.counted)
-        if len(stored) < len(job.chunks) or self._ledger.finish(job):
-            self.send(job, self._progress.next_chunks(job.id, len(job.chunks)))
-        else:
+        missing = self._ledger.finish(job)
+        if not missing:
             self._progress.forget(job.owner, job.id)
+            return
+        done = set(range(len(job.chunks))) - missing
+        if done != self._progress.done_chunks(job.id):
+            tally = self._ledger.tally(job, done)
+            self._progress.rebuild(job.id, sorted(tally.counted), tally.counts)
+        self.send(job, self._progress.next_chunks(job.id, len(job.chunks)))
 
     def recover(self, job: Job) -> None:
         """Send again what is lost of a job: a worker that went silent, a message that nobody will claim, an end not
@@ -76,7 +68,7 @@ class Dispatcher:
             self._progress.forget(job.owner, job.id)
             return
         if len(self._progress.done_chunks(job.id)) == len(job.chunks):
-            self.finish(job)
+            self.restore(job)
             return
         lost = self._progress.lost_chunks(job.id, BULK_QUEUE)
         if lost.chunks:

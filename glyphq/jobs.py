@@ -1,4 +1,4 @@
-"""What a job is: its record, states, rows and counts, and which state may follow which. Pure: no storage, no clock.
+"""What a job is: its record, states, rows and counts. Pure: no storage, no clock.
 
 A job is accepted once as an immutable `Job` and ends once as an immutable `End`; everything between is progress.
 """

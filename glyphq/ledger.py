@@ -10,9 +10,10 @@ what comes before it, so a damaged one is never served as good.
 import hashlib
 import io
 import logging
+import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
@@ -90,8 +91,8 @@ def result_key(job_id: str, chunk: int) -> str:
 
 def chunk_of(key: str) -> int | None:
     """The chunk whose result is stored under `key`; None for any other key."""
-    folder, _, name = key.rpartition("/")
-    return int(name.removesuffix(".arrow")) if folder.endswith("/results") else None
+    found = re.search(r"/results/(\d+)\.arrow$", key)
+    return int(found[1]) if found else None
 
 
 def idempotency_key(owner: str, key_sha256: str) -> str:
@@ -130,7 +131,9 @@ class Ledger:
                 try:
                     self._record_under(key, job, text)
                 except StoreError:
-                    self.delete(job)  # or a repeat would find the key of a job that has no data
+                    # Or a repeat would find the key of a job without data; unless a repeat has made the record already.
+                    if not self.blobs.exists(record_key(job.owner, job.id)):
+                        self.delete(job)
                     raise
                 return job
             first_text = self.blobs.get(key)
@@ -177,7 +180,7 @@ class Ledger:
         return known
 
     def end(self, job: Job) -> End | None:
-        """How the job ended, or None while it is open. A damaged end is removed: the job is open, and ends again."""
+        """How the job ended, or None while it is open. A damaged end is made again, as well as the results tell."""
         key = end_key(job.owner, job.id)
         sealed = self.blobs.get(key)
         if sealed is None:
@@ -186,8 +189,18 @@ class Ledger:
             return _END.validate_json(unseal(key, sealed))
         except (DamagedObject, ValidationError):
             log.error("job %s: its stored end is damaged and is made again", job.id)
-            self.blobs.delete(key)
+            return self._remade_end(job)
+
+    def _remade_end(self, job: Job) -> End | None:
+        if job.interactive:  # its rows were in the end: it is open again
+            self.blobs.delete(end_key(job.owner, job.id))
             return None
+        end = self.tally(job, self.stored_chunks(job))
+        if end.counts.pending:  # an ended job that lacks rows was cancelled
+            counts = replace(end.counts, cancelled=end.counts.pending)
+            end = replace(end, outcome=JobState.CANCELLED, counts=counts)
+        self.blobs.replace(end_key(job.owner, job.id), seal(_END.dump_json(end) + b"\n"))
+        return end
 
     def has_ended(self, job: Job) -> bool:
         return self.blobs.exists(end_key(job.owner, job.id))
@@ -238,14 +251,15 @@ class Ledger:
             return job.inline_input[start : start + length]
         return self.blobs.get_range(input_key(job.id), start, length)
 
-    def input_intact(self, job: Job) -> bool:
-        """Whether the stored input still has the digest it was accepted with. Reads all of it."""
+    def input_intact(self, job: Job, pulse: Callable[[], None]) -> bool:
+        """Whether the stored input still has the digest it was accepted with. Reads all of it; calls `pulse` often."""
         digest = hashlib.sha256(job.inline_input or b"")
         if job.inline_input is None:
             try:
                 with self.blobs.open(input_key(job.id)) as file:
                     while block := file.read(_COPY_BYTES):
                         digest.update(block)
+                        pulse()
             except StoreError:
                 return False
         return digest.hexdigest() == job.input_sha256

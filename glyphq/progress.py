@@ -27,6 +27,7 @@ _WORKER = "glyphq:worker:"
 _JOB_TTL_SECONDS = 24 * 3600
 _DRAIN_PENDING_MS = 1000
 _HEARTBEAT_SECONDS = 10
+_MEND_SECONDS = 60
 _UNCLAIMED_MS = 30_000  # a message is lost when one sent this much later was claimed
 _UNCLAIMED_EMPTY_MS = 2_000  # or when it is this old and the queue is empty
 
@@ -87,10 +88,9 @@ _RENEW = (
 local ended = redis.call('HGET', KEYS[2], 'ended')
 if ended then return 0 end
 local holder = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^held:%d+:(.+)$')
-if not holder or holder == ARGV[2] then
-  redis.call('HSET', KEYS[1], ARGV[1], 'held:' .. (now + ARGV[3]) .. ':' .. ARGV[2])
-  redis.call('EXPIRE', KEYS[1], ARGV[4])
-end
+if holder and holder ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], 'held:' .. (now + ARGV[3]) .. ':' .. ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
 return 1
 """
 )
@@ -130,7 +130,7 @@ _LOST = (
     _NOW
     + """
 local out, counts = KEYS[1], KEYS[2]
-local latest = tonumber(redis.call('GET', KEYS[3]) or '0')
+local latest = math.min(tonumber(redis.call('GET', KEYS[3]) or '0'), now)  -- the clock may have been set back
 local idle = redis.call('LLEN', KEYS[4]) == 0
 local lost = {}
 local entries = redis.call('HGETALL', out)
@@ -153,7 +153,7 @@ return {now, lost}
 _REBUILD = """
 local done, out, counts = KEYS[1], KEYS[2], KEYS[3]
 redis.call('DEL', done)
-redis.call('HDEL', counts, 'classified', 'blank', 'rejected', 'chunks')
+redis.call('HDEL', counts, 'classified', 'blank', 'rejected', 'chunks', 'ended')
 for i = 5, #ARGV do
   redis.call('SETBIT', done, ARGV[i], 1)
   redis.call('HDEL', out, ARGV[i])
@@ -202,6 +202,13 @@ if redis.call('ZCARD', waiting) == 0 then return 0 end
 return redis.call('SET', flag, '1', 'NX', 'PX', ARGV[1]) and 1 or 0
 """
 )
+
+_LOCK = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
 
 _PUBLISH_EPOCH = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
@@ -252,6 +259,7 @@ class Progress:
         self._claim, self._renew, self._done_script = script(_CLAIM), script(_RENEW), script(_DONE)
         self._next, self._lost, self._rebuild = script(_NEXT), script(_LOST), script(_REBUILD)
         self._push, self._pop, self._recover = script(_PUSH), script(_POP), script(_RECOVER)
+        self._lock = script(_LOCK)
         self._publish_epoch = script(_PUBLISH_EPOCH)
 
     # Chunks.
@@ -277,13 +285,14 @@ class Progress:
         return Claim(state == "claimed", state == "done", deaths)
 
     def renew(self, job_id: str, chunk: int, token: str) -> bool:
-        """A sign of life. False: the job has ended and the work is in vain."""
+        """A sign of life. False: the job has ended or another holds the chunk, and the work is in vain."""
         return bool(self._renew([_out(job_id), _counts(job_id)], [chunk, token, self._lease_ms, _JOB_TTL_SECONDS]))
 
     def release(self, job_id: str, chunk: int) -> None:
-        """Give a chunk back that could not be done now; the reconciler sends it again."""
+        """Give a chunk back that could not be done now; the reconciler sends it again as if its message were lost."""
+        seconds, microseconds = self.redis.time()
         with self.redis.pipeline(transaction=True) as pipe:
-            pipe.hset(_out(job_id), str(chunk), "sent:0")
+            pipe.hset(_out(job_id), str(chunk), f"sent:{seconds * 1000 + microseconds // 1000}")
             pipe.expire(_out(job_id), _JOB_TTL_SECONDS)
             pipe.execute()
 
@@ -354,6 +363,12 @@ class Progress:
                 pipe.publish(EVENTS, job.job_id)
             pipe.execute()
 
+    def renew_interactive(self, jobs: Sequence[Waiting]) -> None:
+        """A sign of life from whoever has leased these jobs."""
+        seconds, _ = self.redis.time()
+        until = seconds * 1000 + self._lease_ms
+        self.redis.zadd(LEASED, {job.member: until for job in jobs}, xx=True)
+
     def recover_interactive(self) -> bool:
         """Put back what a silent worker had leased. True: a drain must be sent."""
         return bool(self._recover([WAITING, LEASED, DEATHS, DRAIN_PENDING], [_DRAIN_PENDING_MS]))
@@ -377,6 +392,18 @@ class Progress:
         names = [str(name) for name in self.redis.scan_iter(match=_WORKER + "*", count=1000)]
         engines = cast("list[str | None]", self.redis.mget(names)) if names else []
         return {name.removeprefix(_WORKER): engine for name, engine in zip(names, engines, strict=True) if engine}
+
+    def lock(self, name: str, milliseconds: int) -> bool:
+        """Whether `name` holds the reconciler's lock, for so long unless asked again."""
+        return bool(self._lock([RECONCILER_LOCK], [name, milliseconds]))
+
+    def may_mend(self, job_id: str, chunk: int) -> bool:
+        """Whether nobody has asked in the last minute for this result to be made again."""
+        return bool(self.redis.set(f"glyphq:mend:{job_id}:{chunk}", "1", nx=True, ex=_MEND_SECONDS))
+
+    def drop_epoch(self) -> None:
+        """Redis was not told something: it no longer says what the store says."""
+        self.redis.delete(EPOCH, EPOCH_BUILDING)
 
     def epoch_missing(self) -> bool:
         return not self.redis.exists(EPOCH)

@@ -1,25 +1,28 @@
-"""The way of a chunk: claim, read, unpack, decode, normalize, predict, store, report. Knows nothing of Celery.
+"""The way of a chunk: claim, read, unpack, decode, normalize, predict, store, report. Runs without Celery.
 
 Whatever dies here costs time, never a row: a result counts once its object exists, and a chunk without one is sent
 again.
 """
 
+import faulthandler
 import logging
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
-from celery.exceptions import SoftTimeLimitExceeded
 from kombu.exceptions import OperationalError
 from numpy.typing import NDArray
 from redis import RedisError
 
 from glyphq import results
 from glyphq.archive import INDEX_SCHEMA, extract
-from glyphq.errors import DamagedObject, JobNotFound, StoreError
+from glyphq.errors import DamagedObject, GlyphqError, JobNotFound
 from glyphq.jobs import Job, Kind, Reason, Rejection, RowStatus
 from glyphq.labels import LABELS, charset_classes
 from glyphq.ledger import Ledger
@@ -36,64 +39,78 @@ log = logging.getLogger(__name__)
 Picture = NDArray[np.uint8]
 Outcome = Picture | Rejection | None  # what decoding gives: 28x28, why not, or None for a blank
 
+STUCK_SECONDS = 300.0
+"""A process that is this long at one image ends itself, with a traceback; the next one decodes in a child."""
+
 _PULSE_SECONDS = 0.05  # how often work on a chunk stops to look at the interactive lane
 _GAP_BYTES = 64 * 1024  # two entries closer than this are read in one go
+_REMEMBERED_VERDICTS = 1000
 
 
 def classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent: int) -> None:
     """Claim one chunk, make its result, mark it done, send what follows, end the job if it was the last."""
-    token = uuid.uuid4().hex
     try:
-        job = process.ledger.job(owner, job_id)
-        if process.ledger.has_ended(job):
-            _mend(process, job, chunk)
-            return
-        claim = process.progress.claim(job_id, chunk, token, sent)
-        if not claim.granted and not claim.done:
-            return
-        rows = _stored_rows(process, job, chunk)
-        if rows is None:
-            pulse = _Pulse(process, job, chunk, token)
-            rows = classify(process, [(job, chunk)], pulse, isolated=claim.deaths > 0)[0]
-            process.ledger.put_result(job, chunk, results.serialize(rows, process.model))
-        finished, following = process.progress.done(job_id, chunk, len(job.chunks), results.counts(rows))
-        process.dispatcher.send(job, following)
-        if finished:
-            process.dispatcher.finish(job)
+        _classify_claimed(process, owner, job_id, chunk, sent)
     except JobNotFound:
-        process.progress.forget(owner, job_id)
-    except _JobEnded:
-        log.info("job %s has ended; chunk %d is left", job_id, chunk)
-    except SoftTimeLimitExceeded:
-        # Left to its lease: the next run decodes in a child with limits of its own.
-        log.exception("job %s: chunk %d takes too long", job_id, chunk)
+        _tell_redis(partial(process.progress.forget, owner, job_id))
+    except _Superfluous:
+        log.info("job %s: chunk %d has been taken over, or its job has ended", job_id, chunk)
     except (RedisError, OperationalError) as error:
         log.warning("job %s: chunk %d: Redis: %s; the reconciler goes on with it", job_id, chunk, error)
-    except StoreError as error:
+    except GlyphqError as error:
         log.warning("job %s: chunk %d: %s; it is tried again", job_id, chunk, error.detail)
-        process.progress.release(job_id, chunk)
+        _tell_redis(partial(process.progress.release, job_id, chunk))
+    except Exception:  # left to its lease: the next run decodes in a child
+        log.exception("job %s: chunk %d failed", job_id, chunk)
+
+
+def _classify_claimed(process: Process, owner: str, job_id: str, chunk: int, sent: int) -> None:
+    token = uuid.uuid4().hex
+    job = process.ledger.job(owner, job_id)
+    if process.ledger.has_ended(job):
+        _mend(process, job, chunk)
+        return
+    claim = process.progress.claim(job_id, chunk, token, sent)
+    if not claim.granted and not claim.done:
+        return
+    rows = _stored_rows(process, job, chunk)
+    if rows is None:
+        renew = partial(process.progress.renew, job_id, chunk, token)
+        with _Pulse(process, renew, serves=True) as pulse:
+            rows = classify(process, [(job, chunk)], pulse, isolated=claim.deaths > 0)[0]
+        process.ledger.put_result(job, chunk, results.serialize(rows, process.model))
+    finished, following = process.progress.done(job_id, chunk, len(job.chunks), results.counts(rows))
+    process.dispatcher.send(job, following)
+    if finished:
+        process.dispatcher.restore(job)
 
 
 def _mend(process: Process, job: Job, chunk: int) -> None:
     """Make a result again that was found damaged after the job had ended."""
     end = process.ledger.end(job)
     if end is not None and chunk in end.counted and _stored_rows(process, job, chunk) is None:
-        rows = classify(process, [(job, chunk)])[0]
+        with _Pulse(process, lambda: True) as pulse:
+            rows = classify(process, [(job, chunk)], pulse, isolated=True)[0]
         process.ledger.put_result(job, chunk, results.serialize(rows, process.model))
 
 
-def drain(process: Process) -> None:
-    """Answer what waits in the interactive lane, as one batch across jobs."""
+def drain(process: Process, outer: "_Pulse | None" = None) -> None:
+    """Answer what waits in the interactive lane, as one batch across jobs; `outer` is of the chunk that is interrupted.
+
+    Jobs whose worker went silent are answered last, each alone and decoded in a child.
+    """
     taken = process.progress.pop(process.settings.drain_images)
-    for lone in [one for one in taken if one.deaths]:
-        _answer(process, [lone], isolated=True)
-    together = [one for one in taken if not one.deaths]
-    if together:
-        _answer(process, together, isolated=False)
+    groups = [[one for one in taken if not one.deaths], *([one] for one in taken if one.deaths)]
+    for group in groups:
+        try:
+            with _Pulse(process, partial(process.progress.renew_interactive, taken), outer=outer) as pulse:
+                _answer(process, group, pulse)
+        except GlyphqError as error:
+            log.warning("jobs %s: %s; they are tried again", [one.job_id for one in group], error.detail)
     process.dispatcher.recover_interactive()
 
 
-def _answer(process: Process, taken: Sequence[Waiting], *, isolated: bool) -> None:
+def _answer(process: Process, taken: Sequence[Waiting], pulse: Callable[[], None]) -> None:
     jobs: list[Job] = []
     for one in taken:
         try:
@@ -102,7 +119,8 @@ def _answer(process: Process, taken: Sequence[Waiting], *, isolated: bool) -> No
                 jobs.append(job)
         except (JobNotFound, DamagedObject) as error:
             log.warning("job %s: %s", one.job_id, error.detail)
-    for job, rows in zip(jobs, classify(process, [(job, 0) for job in jobs], isolated=isolated), strict=True):
+    isolated = any(one.deaths for one in taken)
+    for job, rows in zip(jobs, classify(process, [(job, 0) for job in jobs], pulse, isolated=isolated), strict=True):
         process.ledger.finish_interactive(job, rows, process.model)
     process.progress.settle(taken)
 
@@ -110,7 +128,7 @@ def _answer(process: Process, taken: Sequence[Waiting], *, isolated: bool) -> No
 def classify(
     process: Process,
     parts: Sequence[tuple[Job, int]],
-    pulse: Callable[[], None] = lambda: None,
+    pulse: Callable[[], None],
     *,
     isolated: bool = False,
 ) -> list[pa.RecordBatch]:
@@ -122,7 +140,7 @@ def classify(
     outcomes: list[list[Outcome]] = []
     for (job, _), index in zip(parts, indexes, strict=True):
         outcomes.append([])
-        for outcome in _outcomes(process, job, index, isolated=isolated):
+        for outcome in _outcomes(process, job, index, pulse, isolated=isolated):
             outcomes[-1].append(outcome)
             pulse()
     pictures = [outcome for part in outcomes for outcome in part if isinstance(outcome, np.ndarray)]
@@ -139,17 +157,17 @@ def classify(
     return batches
 
 
-def _outcomes(process: Process, job: Job, index: pa.RecordBatch, *, isolated: bool) -> Iterator[Outcome]:
+def _outcomes(
+    process: Process, job: Job, index: pa.RecordBatch, pulse: Callable[[], None], *, isolated: bool
+) -> Iterator[Outcome]:
     """What becomes of each entry, in order."""
     invert, max_pixels = job.options.invert, process.settings.max_pixels
     with ExitStack() as stack:
-        child = stack.enter_context(IsolatedDecoder(max_pixels)) if isolated and job.kind is not Kind.PIXELS else None
-        intact: bool | None = None
+        child = stack.enter_context(IsolatedDecoder(max_pixels, pulse=pulse)) if isolated else None
         for content in _contents(process.ledger, job, index):
             if isinstance(content, Rejection):
-                if content.reason is Reason.DAMAGED_ENTRY and intact is None:
-                    intact = process.ledger.input_intact(job)
-                yield Rejection.of(Reason.STORED_INPUT_DAMAGED) if intact is False else content
+                damaged = content.reason is Reason.DAMAGED_ENTRY and not _input_intact(process, job, pulse)
+                yield Rejection.of(Reason.STORED_INPUT_DAMAGED) if damaged else content
             elif job.kind is Kind.PIXELS:
                 yield _pixel_row(content)
             elif child is not None:
@@ -177,6 +195,15 @@ def _contents(ledger: Ledger, job: Job, index: pa.RecordBatch) -> Iterator[bytes
         yield extract(
             span, size=entry["size"], compressed_size=entry["compressed_size"], method=entry["method"], crc=entry["crc"]
         )
+
+
+def _input_intact(process: Process, job: Job, pulse: Callable[[], None]) -> bool:
+    """Whether a damaged entry was uploaded so. Looked at once a job and process, for it reads the whole input."""
+    if job.id not in process.verdicts:
+        if len(process.verdicts) >= _REMEMBERED_VERDICTS:
+            process.verdicts.clear()
+        process.verdicts[job.id] = process.ledger.input_intact(job, pulse)
+    return process.verdicts[job.id]
 
 
 def _pixel_row(content: bytes | memoryview) -> Picture | None:
@@ -243,17 +270,44 @@ def _stored_rows(process: Process, job: Job, chunk: int) -> pa.RecordBatch | Non
     return None if found is None else found[0]
 
 
-class _JobEnded(Exception):
-    """Raised between two images when the job was cancelled or deleted meanwhile."""
+def _tell_redis(tell: Callable[[], None]) -> None:
+    try:
+        tell()
+    except RedisError as error:
+        log.warning("Redis was not told: %s; the reconciler finds out", error)
+
+
+class _Superfluous(Exception):
+    """Raised between two images when the job has ended meanwhile, or another process holds the chunk."""
 
 
 class _Pulse:
-    """Called between images: keeps the lease, answers the interactive lane, stops when the job has ended."""
+    """Called between images: keeps the lease, answers the interactive lane, stops work that has become superfluous.
 
-    def __init__(self, process: Process, job: Job, chunk: int, token: str) -> None:
-        self._process, self._job, self._chunk, self._token = process, job, chunk, token
+    A context manager: inside, a process that does not call it for STUCK_SECONDS ends itself.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        renew: Callable[[], bool | None],
+        *,
+        serves: bool = False,
+        outer: "_Pulse | None" = None,
+    ) -> None:
+        """`renew` answers False when the work is superfluous; `outer` is renewed along."""
+        self._process, self._renew, self._serves, self._outer = process, renew, serves, outer
         self._renew_seconds = process.settings.lease_seconds / 5
         self._looked = self._renewed = time.monotonic()
+
+    def __enter__(self) -> Self:
+        faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True, file=sys.__stderr__)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        if self._outer is not None:
+            self._outer.__enter__()
 
     def __call__(self) -> None:
         now = time.monotonic()
@@ -261,11 +315,18 @@ class _Pulse:
             return
         try:
             if now - self._renewed >= self._renew_seconds:
-                if not self._process.progress.renew(self._job.id, self._chunk, self._token):
-                    raise _JobEnded
-                self._renewed = now
-            if self._process.progress.interactive_waits():
-                drain(self._process)
+                self.keep()
+            if self._serves and self._process.progress.interactive_waits():
+                drain(self._process, self)
         except (RedisError, OperationalError) as error:
-            log.warning("job %s: chunk %d goes on without Redis: %s", self._job.id, self._chunk, error)
+            log.warning("work goes on without Redis: %s", error)
         self._looked = time.monotonic()
+
+    def keep(self) -> None:
+        """Renew the lease now, and the outer one."""
+        if self._outer is not None:
+            self._outer.keep()
+        faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True, file=sys.__stderr__)
+        if self._renew() is False:
+            raise _Superfluous
+        self._renewed = time.monotonic()

@@ -4,7 +4,8 @@ import logging
 import os
 import socket
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from celery import Celery
 from redis import RedisError
@@ -36,6 +37,8 @@ class Process:
     engine: Engine
     model: Model
     temperature: float
+    verdicts: dict[str, bool] = field(default_factory=dict)
+    """Whether a job's stored input is intact, by job id, where that had to be looked at."""
 
 
 def open_process(settings: Settings, celery: Celery) -> Process:
@@ -64,10 +67,9 @@ def open_process(settings: Settings, celery: Celery) -> Process:
 
 
 def _beat(process: Process) -> None:
-    stopped = threading.Event()
     while True:
         try:
             process.progress.heartbeat(process.name, process.engine.name)
         except RedisError as error:
             log.warning("%s: no heartbeat: %s", process.name, error)
-        stopped.wait(_HEARTBEAT_SECONDS)
+        time.sleep(_HEARTBEAT_SECONDS)  # a beat; nothing to await

@@ -14,7 +14,9 @@ from worker.process import Process, open_process
 
 log = logging.getLogger(__name__)
 
-_SOFT_LIMIT_SECONDS, _HARD_LIMIT_SECONDS = 540, 600
+# Longer than a chunk of the slowest images honestly takes. A process that makes no progress ends itself sooner, see
+# `pipeline.STUCK_SECONDS`; a soft limit would be an exception in the middle of decoding somebody's scan.
+_LIMIT_SECONDS = 6 * 3600
 
 
 def register(app: Celery, settings: Settings) -> None:
@@ -32,10 +34,10 @@ def register(app: Celery, settings: Settings) -> None:
             raise
 
     # Never retried by Celery: the ledger knows what is undone and the reconciler sends it again.
-    @app.task(name=CLASSIFY_CHUNK, soft_time_limit=_SOFT_LIMIT_SECONDS, time_limit=_HARD_LIMIT_SECONDS)
+    @app.task(name=CLASSIFY_CHUNK, time_limit=_LIMIT_SECONDS)
     def classify_chunk(owner: str, job_id: str, chunk: int, sent: int) -> None:
         pipeline.classify_chunk(opened[0], owner, job_id, chunk, sent)
 
-    @app.task(name=DRAIN, soft_time_limit=_SOFT_LIMIT_SECONDS, time_limit=_HARD_LIMIT_SECONDS)
+    @app.task(name=DRAIN, time_limit=_LIMIT_SECONDS)
     def drain() -> None:
         pipeline.drain(opened[0])

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import IO, BinaryIO, Self, cast
 
 import numpy as np
@@ -30,9 +31,11 @@ from glyphq.jobs import Invert, Reason, Rejection
 
 Gray = NDArray[np.uint8]
 Answer = Gray | None | Rejection
+Wait = Callable[[int, int], None]  # for an event of a pipe; raises TimeoutError
 
 COMMAND = (sys.executable, "-m", "glyphq.vision.isolated")
 _START_SECONDS = 60.0  # an interpreter with numpy, cv2 and Pillow takes 0.3 s on an idle machine
+_PULSE_SECONDS = 1.0
 _ATTEMPTS = 2
 _SIDE = 28
 _HEADER = struct.Struct("<BI")
@@ -51,11 +54,14 @@ class IsolatedDecoder:
         memory_bytes: int = 3 << 30,
         timeout_seconds: float = 30.0,
         command: Sequence[str] = COMMAND,
+        pulse: Callable[[], None] = lambda: None,
     ) -> None:
-        """`command` starts a program that calls `serve` with the arguments added to it."""
+        """`command` starts a program that calls `serve` with the arguments added to it; `pulse` is called every second
+        while an image takes long."""
         cpu_seconds = math.ceil(timeout_seconds)
         self._command = [*command, str(max_pixels), str(memory_bytes), str(cpu_seconds)]
         self._timeout_seconds = timeout_seconds
+        self._pulse = pulse
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -74,7 +80,7 @@ class IsolatedDecoder:
         for _ in range(_ATTEMPTS):
             child = self._running()
             try:
-                return _asked(child, data, invert, time.monotonic() + self._timeout_seconds)
+                return _asked(child, data, invert, self._until(self._timeout_seconds))
             except (OSError, EOFError):  # TimeoutError is an OSError, as is a broken pipe
                 self._end()
         return Rejection.of(Reason.DECODER_CRASHED)
@@ -89,13 +95,16 @@ class IsolatedDecoder:
         )
         self._child = child
         try:
-            _received(child, len(_READY), time.monotonic() + _START_SECONDS)
+            _received(child, len(_READY), self._until(_START_SECONDS))
         except (OSError, EOFError) as error:
             self._end()
             raise SetupError(
                 f"The isolated decoder does not start ({' '.join(self._command)}): exit status {child.returncode}."
             ) from error
         return child
+
+    def _until(self, seconds: float) -> Wait:
+        return partial(_await, deadline=time.monotonic() + seconds, pulse=self._pulse)
 
     def _end(self) -> None:
         if self._child is not None:
@@ -104,11 +113,11 @@ class IsolatedDecoder:
             self._child = None
 
 
-def _asked(child: subprocess.Popen[bytes], data: bytes, invert: Invert, deadline: float) -> Answer:
+def _asked(child: subprocess.Popen[bytes], data: bytes, invert: Invert, wait: Wait) -> Answer:
     """Raises EOFError or OSError when the child dies, and TimeoutError when it takes too long."""
-    _send(child, _HEADER.pack(_POLARITIES.index(invert), len(data)) + data, deadline)
-    kind, length = _HEADER.unpack(_received(child, _HEADER.size, deadline))
-    content = _received(child, length, deadline)
+    _send(child, _HEADER.pack(_POLARITIES.index(invert), len(data)) + data, wait)
+    kind, length = _HEADER.unpack(_received(child, _HEADER.size, wait))
+    content = _received(child, length, wait)
     if kind == _PICTURE:
         return np.frombuffer(content, np.uint8).reshape(_SIDE, _SIDE)
     if kind == _BLANK:
@@ -117,20 +126,20 @@ def _asked(child: subprocess.Popen[bytes], data: bytes, invert: Invert, deadline
     return Rejection(Reason(reason), detail)
 
 
-def _send(child: subprocess.Popen[bytes], message: bytes, deadline: float) -> None:
+def _send(child: subprocess.Popen[bytes], message: bytes, wait: Wait) -> None:
     pipe = cast("IO[bytes]", child.stdin).fileno()
     os.set_blocking(pipe, False)  # or a write larger than the pipe would wait for a child that hangs
     rest = memoryview(message)
     while rest:
-        _await(pipe, select.POLLOUT, deadline)
+        wait(pipe, select.POLLOUT)
         rest = rest[os.write(pipe, rest) :]
 
 
-def _received(child: subprocess.Popen[bytes], length: int, deadline: float) -> bytes:
+def _received(child: subprocess.Popen[bytes], length: int, wait: Wait) -> bytes:
     pipe = cast("IO[bytes]", child.stdout).fileno()
     content = b""
     while len(content) < length:
-        _await(pipe, select.POLLIN, deadline)
+        wait(pipe, select.POLLIN)
         part = os.read(pipe, length - len(content))
         if not part:
             raise EOFError
@@ -138,11 +147,13 @@ def _received(child: subprocess.Popen[bytes], length: int, deadline: float) -> b
     return content
 
 
-def _await(pipe: int, event: int, deadline: float) -> None:
+def _await(pipe: int, event: int, deadline: float, pulse: Callable[[], None]) -> None:
     poll = select.poll()  # unlike select() it takes descriptors over 1023
     poll.register(pipe, event)
-    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        raise TimeoutError
+    while not poll.poll(min(max(0.0, deadline - time.monotonic()), _PULSE_SECONDS) * 1000):
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+        pulse()
 
 
 def serve(arguments: Sequence[str], read: Callable[[bytes, int], Gray | Rejection] | None = None) -> None:

@@ -225,7 +225,7 @@ class TestDurability:
             blobs.create("jobs/second", b"")
 
     def test_syncing_what_is_not_there_fails(self, blobs: LocalBlobs) -> None:
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(StoreError, match="deleted before it was durable"):
             blobs.sync(["jobs/a"])
 
 
