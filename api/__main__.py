@@ -9,6 +9,8 @@ import uvicorn
 from api.app import create_app
 from glyphq.settings import Settings
 
+_GRACE_SECONDS = 5  # for requests under way when the service stops
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
@@ -22,7 +24,13 @@ def main() -> None:
             "or set GLYPHQ_INSECURE_BIND=1 where something in front keeps strangers out."
         )
     address = {"fd": arguments.fd} if arguments.fd is not None else {"host": settings.host, "port": settings.port}
-    uvicorn.run(create_app(settings), **address, log_level="warning", server_header=False)
+    uvicorn.run(
+        create_app(settings),
+        **address,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
 
 
 if __name__ == "__main__":

@@ -56,12 +56,15 @@ _PROBLEMS: dict[type[GlyphqError], tuple[int, str, str]] = {
 }
 
 
+_UNFORESEEN = ("internal-error", "Something went wrong", "Try again; if it stays, the service's log says more.")
+
+
 def add_problem_handlers(app: FastAPI) -> None:
     """Answer every error of the tree, of FastAPI's validation and of its routing as a problem."""
 
     @app.exception_handler(GlyphqError)
     def glyphq_error(_: Request, error: GlyphqError) -> JSONResponse:
-        status, title, _example = _PROBLEMS.get(type(error), (500, "Something went wrong", ""))
+        status, title, _example = _PROBLEMS[type(error)]
         return problem(status, error.code, title, error.detail, _fields(error))
 
     @app.exception_handler(RequestValidationError)
@@ -75,7 +78,14 @@ def add_problem_handlers(app: FastAPI) -> None:
     def http_error(_: Request, error: HTTPException) -> JSONResponse:
         phrase = HTTPStatus(error.status_code).phrase
         code = phrase.lower().replace(" ", "-")
-        return problem(error.status_code, code, phrase, f"{error.detail}. The API is described at /docs.", {})
+        answer = problem(error.status_code, code, phrase, f"{error.detail}. The API is described at /docs.", {})
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(Exception)
+    def unforeseen_error(_: Request, __: Exception) -> JSONResponse:
+        # Starlette raises it again after the answer, so the log has its traceback.
+        return problem(500, *_UNFORESEEN, {})
 
 
 def document(app: FastAPI) -> None:
@@ -98,9 +108,13 @@ def document(app: FastAPI) -> None:
 
 
 def problem(status: int, code: str, title: str, detail: str, fields: Mapping[str, Any]) -> JSONResponse:
-    """One RFC 9457 answer. 503 and 507 say when to come again."""
+    """One RFC 9457 answer. 503 and 507 say when to come again; 413 and 507 end the connection, and so the upload."""
     body = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail, "code": code, **fields}
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in (503, 507) else {}
+    headers = {}
+    if status in (503, 507):
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status in (413, 507):
+        headers["Connection"] = "close"
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 
 
@@ -111,6 +125,8 @@ def responses(*errors: type[GlyphqError]) -> dict[int | str, dict[str, Any]]:
         status, title, detail = _PROBLEMS[error]
         answer = answers.setdefault(status, {"description": "", "content": {MEDIA_TYPE: {"examples": {}}}})
         answer["description"] = f"{answer['description']}; {title}".lstrip("; ")
+        if status in (503, 507):
+            answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
         answer["content"][MEDIA_TYPE]["schema"] = {"$ref": "#/components/schemas/Problem"}
         answer["content"][MEDIA_TYPE]["examples"][error.code] = {
             "value": {

@@ -75,7 +75,10 @@ _SUBMISSION = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
-                    "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "properties": {
+                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        **{option: {"type": "string"} for option in Options.__dataclass_fields__},
+                    },
                 }
             },
             "application/json": {
@@ -150,12 +153,13 @@ async def submit(
         str | None, Header(description="Repeats with the same key, body and options answer the same job.")
     ] = None,
     prefer: Annotated[
-        str | None, Header(description="`wait=10` holds the request until the job has ended, 10 seconds at most.")
+        str | None, Header(description="`wait=10` holds the request until the job has ended or 10 seconds have passed.")
     ] = None,
 ) -> Response:
     """Hand in scans: a zip, an image, several images in a form, or EMNIST pixel rows."""
     key = _checked_idempotency_key(idempotency_key)
     wait_seconds = min(_wait_seconds(prefer), service.settings.max_wait_seconds)
+    _known_options(request)
     Options.from_strings(**query)
     with Upload(service.ledger, service.settings) as upload:
         await receive(request, upload)
@@ -169,9 +173,9 @@ async def submit(
 
 def _accepted(service: Service, job: Job, *, waited: bool) -> Response:
     view = service.view(job.owner, job.id)
-    headers = {"Location": view.links["self"]}
+    headers = {"Location": view.links["self"], **({"Preference-Applied": "wait"} if waited else {})}
     if not (waited and view.state.ended):
-        return JSONResponse(view.model_dump(mode="json", exclude={"results"}), 202, headers)
+        return JSONResponse(view.model_dump(mode="json", exclude={"results"}), 202, {**headers, "Retry-After": "1"})
     if job.interactive:
         _, rows = service.rows(job, partial=False)
         view.results = [RowView(**row) for batch in rows for row in results.to_row_dicts(batch)]
@@ -189,8 +193,19 @@ def _checked_idempotency_key(key: str | None) -> str | None:
 
 def _wait_seconds(prefer: str | None) -> float:
     """RFC 7240: preferences that are not understood are ignored."""
-    found = re.search(r"(?:^|[,;\s])wait=(\d{1,5})(?:$|[,;\s])", prefer or "")
+    found = re.search(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", prefer or "", re.IGNORECASE)
     return float(found[1]) if found else 0.0
+
+
+def _known_options(request: Request) -> None:
+    """Refuse options that would be ignored: FastAPI takes no notice of unknown or repeated ones."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in Options.__dataclass_fields__:
+            known = ", ".join(Options.__dataclass_fields__)
+            raise InvalidOption(name[:64], f"There is no option {name[:64]!r}; there are {known}.")
+        if names.count(name) > 1:
+            raise InvalidOption(name, f"The option {name} is given {names.count(name)} times.")
 
 
 @router.get(

@@ -125,7 +125,11 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    code: str
+    code: str = Field(description="The last part of `type`; stable.")
+    option: str | None = Field(None, description="The option at fault.")
+    limit: str | None = Field(None, description="The limit that was passed.")
+    value: int | None = Field(None, description="Its size.")
+    job: dict[str, Any] | None = Field(None, description="How far an unfinished job is.")
 
 
 class Readiness(BaseModel):

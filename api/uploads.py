@@ -9,11 +9,13 @@ import asyncio
 import hashlib
 import io
 import json
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -44,8 +46,10 @@ _BUFFER_BYTES = 1 << 20
 _HEAD_BYTES = 512
 _MAX_FIELD_BYTES = 4096
 _MAX_FIELDS = 32
+_EXTENDED_FILENAME = re.compile(rb"filename\*=(UTF-8|ISO-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE)
 _PIXELS = 784
 _WHITE = 255
+_PIXELS_EXAMPLE = 'Send {"images": [[784 numbers from 0 to 255], ...]}.'
 
 
 @dataclass
@@ -78,7 +82,9 @@ class Upload:
     def begin(self, name: str) -> None:
         limit = self.settings.max_form_images
         if len(self.parts) >= limit:
-            raise LimitExceeded("max_form_images", limit, f"A form takes at most {limit:,} files. Put them in a zip.")
+            raise LimitExceeded(
+                "max_form_images", limit, f"One request takes at most {limit:,} images. Put them in a zip."
+            )
         self.parts.append(Part(name, self.size))
 
     def add(self, data: bytes | memoryview) -> None:
@@ -95,7 +101,12 @@ class Upload:
     async def flush(self, *, last: bool = False) -> None:
         """Hash what has gathered and stage it, off the event loop, unless it may yet stay in memory."""
         if len(self.buffer) >= _BUFFER_BYTES or (last and self.size > self.settings.inline_bytes):
-            await asyncio.to_thread(self.stage)
+            staging = asyncio.ensure_future(asyncio.to_thread(self.stage))
+            try:
+                await asyncio.shield(staging)
+            except asyncio.CancelledError:  # the thread goes on; what it stages must be there to be discarded
+                await asyncio.wait([staging])
+                raise
 
     def stage(self) -> None:
         if self.ledger.blobs.free_bytes() - len(self.buffer) < self.settings.disk_reserve_bytes:
@@ -145,7 +156,7 @@ async def receive(request: Request, upload: Upload) -> None:
 
 async def _receive_form(stream: AsyncIterator[bytes], upload: Upload, boundary: bytes | None) -> None:
     if not boundary:
-        raise UnsupportedInput("The multipart form names no boundary in its Content-Type.")
+        raise InvalidRequest("The multipart form names no boundary in its Content-Type.")
     form = _Form(upload)
     try:
         parser = MultipartParser(boundary, form.callbacks())
@@ -153,9 +164,10 @@ async def _receive_form(stream: AsyncIterator[bytes], upload: Upload, boundary: 
             parser.write(data)
             await upload.flush()
     except FormParserError as error:
-        raise UnsupportedInput(f"The multipart form is malformed: {error}") from error
+        raise InvalidRequest(f"The multipart form is malformed: {error}.") from error
     if not form.ended:
         raise UploadInterrupted("The form ended before its last boundary. Submit again.")
+    upload.parts = [part for part in upload.parts if part.name or part.size]  # a browser's file input left empty
     if not upload.parts:
         raise EmptyInput(
             "The form has no file. Send each one as a part with a filename, for example: curl -F file=@scans.zip"
@@ -202,8 +214,12 @@ class _Form:
         self._header = self._value = b""
 
     def _end_headers(self) -> None:
-        _, parameters = parse_options_header(self._headers.get(b"content-disposition", b""))
-        if b"filename" in parameters:
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, parameters = parse_options_header(disposition)
+        encoded = _EXTENDED_FILENAME.search(disposition)
+        if encoded:  # RFC 5987, which the parser leaves out
+            self._upload.begin(unquote(encoded[2].decode("ascii", "replace"), encoded[1].decode(), "replace"))
+        elif b"filename" in parameters:
             self._upload.begin(parameters[b"filename"].decode("utf-8", "replace"))
         else:
             self._field = parameters.get(b"name", b"").decode("utf-8", "replace")
@@ -243,35 +259,37 @@ async def _receive_pixels(stream: AsyncIterator[bytes], upload: Upload, limit: i
 
 
 def _pixel_rows(body: bytes) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    """uint8[N, 784]. Raises InvalidRequest, EmptyInput or InvalidOption, naming the row at fault."""
-    example = 'Send {"images": [[784 numbers from 0 to 255], ...]}.'
+    """uint8[N, 784]. Raises InvalidRequest, EmptyInput or InvalidOption, naming the image at fault."""
     try:
-        images = json.loads(body)["images"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InvalidRequest(f"The JSON body has no list of images. {example}") from None
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not JSON ({error}). {_PIXELS_EXAMPLE}") from None
+    if not isinstance(fields, dict) or set(fields) != {"images"}:
+        raise InvalidRequest(
+            f"The body has to be an object with `images` alone; options go in the URL. {_PIXELS_EXAMPLE}"
+        )
+    images = fields["images"]
     if not isinstance(images, list):
-        raise InvalidRequest(f"images is not a list. {example}")
+        raise InvalidRequest(f"images is not a list. {_PIXELS_EXAMPLE}")
     if not images:
-        raise EmptyInput(f"The list of images is empty. {example}")
+        raise EmptyInput(f"The list of images is empty. {_PIXELS_EXAMPLE}")
     rows = np.empty((len(images), _PIXELS), np.uint8)
     for number, image in enumerate(images):
-        fault = "" if isinstance(image, list) and len(image) == _PIXELS else f"is not a list of {_PIXELS} numbers"
-        if not fault:
-            try:
-                values = np.array(image, np.float64)
-            except (ValueError, TypeError, OverflowError):
-                fault = "holds something that is no number"
-            else:
-                fault = (
-                    ""
-                    if values.ndim == 1 and ((values >= 0) & (values <= _WHITE)).all()
-                    else "has a number outside 0 to 255"
-                )
-                if not fault:
-                    rows[number] = np.rint(values)
+        fault = _pixel_fault(image)
         if fault:
-            raise InvalidOption("images", f"images[{number}] {fault}. {example}")
+            raise InvalidOption("images", f"images[{number}] {fault}. {_PIXELS_EXAMPLE}")
+        rows[number] = np.rint(image)
     return rows
+
+
+def _pixel_fault(image: Any) -> str | None:
+    if not isinstance(image, list) or len(image) != _PIXELS:
+        return f"is not a list of {_PIXELS} numbers"
+    if not all(type(value) in (int, float) for value in image):
+        return "holds something that is no number"
+    if not all(0 <= value <= _WHITE for value in image):
+        return f"has a number outside 0 to {_WHITE}"
+    return None
 
 
 def accept(upload: Upload, options: Options, owner: str, idempotency_key: str | None) -> Job:
@@ -298,6 +316,8 @@ def _kind(upload: Upload) -> Kind:
     if upload.pixels:
         return Kind.PIXELS
     if len(upload.parts) > 1:
+        if any(sniff(part.head) == "zip" for part in upload.parts):
+            raise UnsupportedInput("One of several files is a zip. Send each zip as a job of its own, or images alone.")
         return Kind.IMAGES
     if upload.size == 0:
         raise EmptyInput(

@@ -8,6 +8,7 @@ Exit codes: 0 done, 1 failed, 2 used wrongly or not installed for this, 3 not fi
 import csv
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -76,6 +77,9 @@ Workers = Annotated[
 
 def main(arguments: Sequence[str] | None = None, transport: httpx.BaseTransport | None = None) -> NoReturn:
     """Run one command and exit. `transport` is what talks to the network, if not httpx's own."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that what was begun is cleaned up
     try:
         app(args=arguments, prog_name="glyphq", obj=transport)
     except GlyphqError as error:
@@ -140,22 +144,23 @@ def classify(
     Example: glyphq classify scans.zip -o predictions.csv
     """
     chosen = {"top_k": top_k, "charset": charset, "invert": invert, "filename_encoding": filename_encoding}
-    with _writing(output) as file, _service(server, workers) as url, _client(context, url, key) as client:
-        started = time.monotonic()
-        job = _submit(client, scans, name=None, **chosen)
-        try:
-            job = _follow(client, job.id)
-        except KeyboardInterrupt:
-            kept = f"The job goes on: glyphq wait {job.id}" if server else "Nothing of it is kept."
-            raise JobNotFinished(f"Interrupted. {kept}", job.raw) from None
-        seconds = time.monotonic() - started
-        if job.state is JobState.FAILED:
-            raise GlyphqError(f"Job {job.id} failed. {job.state.sentence}")
-        client.write_results(job.id, file, format)
-        agreement = _agreement(client, job.id, truth) if truth else None
-    _say(_summary(job, seconds))
-    if agreement:
-        _say(agreement)
+    expected = _labels_of(truth) if truth else None
+    with _service(server, workers) as url, _client(context, url, key) as client:
+        with _writing(output) as file:
+            started = time.monotonic()
+            job = _submit(client, scans, name=None, **chosen)
+            try:
+                job = _follow(client, job.id)
+            except KeyboardInterrupt:
+                kept = f"The job goes on: glyphq wait {job.id}" if server else "Nothing of it is kept."
+                raise JobNotFinished(f"Interrupted. {kept}", job.raw) from None
+            seconds = time.monotonic() - started
+            if job.state is JobState.FAILED:
+                raise GlyphqError(f"Job {job.id} failed. {job.state.sentence}")
+            client.write_results(job.id, file, format)
+        _say(_summary(job, seconds))
+        if expected is not None:
+            _say(_agreement(client, job.id, expected))
     for warning in _warnings(job):
         _say(f"warning: {warning}")
     raise typer.Exit(_exit_code(job))
@@ -314,7 +319,7 @@ def jobs(
         _print_json([job.raw for job in listed])
         return
     for job in listed:
-        created = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        created = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created_at else "-"
         rows = f"{job.counts.done:,}/{job.counts.total:,}"
         typer.echo(f"{job.id}  {created}  {job.state:<9}  {rows:>15}  {job.name or ''}".rstrip())
 
@@ -457,16 +462,22 @@ def _rows(job: JobStatus) -> str:
     return f"{counts.total:,} rows: {', '.join(parts)}"
 
 
-def _agreement(client: Client, job_id: str, truth: Path) -> str:
-    """How many of the job's labels are those of `truth`."""
-    with truth.open(newline="", encoding="utf-8") as file:
-        labels = {line["filename"]: line["emnist_label"] for line in csv.DictReader(file)}
+def _labels_of(truth: Path) -> dict[str, str]:
+    """filename -> EMNIST label, from a CSV."""
+    try:
+        with truth.open(newline="", encoding="utf-8-sig") as file:
+            return {line["filename"]: line["emnist_label"] for line in csv.DictReader(file)}
+    except (KeyError, UnicodeDecodeError):
+        raise InvalidOption("truth", f"{truth} is not a CSV in UTF-8 with columns filename and emnist_label.") from None
+
+
+def _agreement(client: Client, job_id: str, labels: dict[str, str]) -> str:
+    """How many of the job's labels are those expected."""
     rows = [json.loads(line) for line in client.results(job_id, Format.NDJSON).splitlines()]
     known = [row for row in rows if row["filename"] in labels]
-    if not known:
-        raise GlyphqError(f"{truth} names none of the files that were read.")
     agreeing = sum(row["label"] == labels[row["filename"]] for row in known)
-    return f"{agreeing:,} of {len(known):,} rows agree with {truth} ({agreeing / len(known):.2%})"
+    share = f" ({agreeing / len(known):.2%})" if known else ""
+    return f"{agreeing:,} of {len(known):,} rows with known labels agree with them{share}"
 
 
 def _summary(job: JobStatus, seconds: float) -> str:

@@ -66,14 +66,14 @@ class JobStatus:
 
     id: str
     name: str | None
-    kind: Kind
+    kind: Kind | None  # None, as `created_at`, for a failed job
     state: JobState
     counts: Counts
     ignored: int
     progress: float  # 0 to 1
     rate: float | None  # images a second
     eta_seconds: float | None
-    created_at: datetime
+    created_at: datetime | None
     ended_at: datetime | None
     warnings: tuple[str, ...]
     raw: dict[str, Any] = field(repr=False, compare=False)
@@ -86,14 +86,14 @@ class JobStatus:
             return cls(
                 id=raw["id"],
                 name=raw["name"],
-                kind=Kind(str(raw["kind"])),
+                kind=Kind(raw["kind"]) if raw["kind"] else None,
                 state=JobState(str(raw["state"])),
                 counts=Counts(**counts),
                 ignored=raw["ignored"],
                 progress=raw["progress"],
                 rate=raw["rate"],
                 eta_seconds=raw["eta_seconds"],
-                created_at=datetime.fromisoformat(raw["created_at"]),
+                created_at=datetime.fromisoformat(raw["created_at"]) if raw["created_at"] else None,
                 ended_at=datetime.fromisoformat(raw["ended_at"]) if raw["ended_at"] else None,
                 warnings=tuple(raw["warnings"]),
                 raw=raw,

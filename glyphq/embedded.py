@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,8 +30,10 @@ from glyphq.errors import SetupError
 _READY_SECONDS = 120.0
 _STOP_SECONDS = 30.0
 _WATCH_SECONDS = 0.5
-_RESTART_SECONDS = 1.0
+_SOUND_SECONDS = 60.0  # a child that lived longer had started well
+_MOST_DEATHS = 5
 _PR_SET_PDEATHSIG = 1
+_NAMED_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # addresses that are bound to, but not called
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class EmbeddedService:
     redis_url: str
     store: Path
     children: Mapping[str, "_Child"]
+    failed: threading.Event
+    """Set when a child that dies again and again has ended the service."""
 
 
 @contextmanager
@@ -71,12 +75,14 @@ def embedded_service(
         store = store or private / "store"
         store.mkdir(parents=True, exist_ok=True, mode=0o700)
         stack.enter_context(_locked(store))
+        shutil.rmtree(store / ".staging", ignore_errors=True)  # uploads that a killed service had begun
         listener = stack.enter_context(_listener(host, port))
         output = log or stack.enter_context((private / "log").open("w+b"))
         redis_socket = private / "redis.sock"
         variables = {
             **os.environ,
             "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(private),
             **(environment or {}),
             "GLYPHQ_STORE_URL": f"file://{store.resolve()}",
             "GLYPHQ_REDIS_URL": f"unix://{redis_socket}",
@@ -94,15 +100,18 @@ def embedded_service(
             "api": [python, "-m", "api", "--fd", str(listener.fileno())],
         }  # fmt: skip
         children = {
-            name: _Child(command, variables, root, output, listener.fileno()) for name, command in commands.items()
+            name: _Child(name, command, variables, root, output, listener.fileno())
+            for name, command in commands.items()
         }
         for child in children.values():
             stack.callback(child.stop)
             child.start()
-        url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{listener.getsockname()[1]}"  # noqa: S104  # compared, not bound
+        port = listener.getsockname()[1]
+        url = f"http://{_NAMED_HOSTS.get(host, f'[{host}]' if ':' in host else host)}:{port}"
         _await_ready(url, children, output)
-        stack.enter_context(_watched(children))
-        yield EmbeddedService(url, f"unix://{redis_socket}", store, children)
+        failed = threading.Event()
+        stack.enter_context(_watched(children, failed, output))
+        yield EmbeddedService(url, f"unix://{redis_socket}", store, children, failed)
 
 
 def serve(host: str, port: int, workers: int | None, store: Path | None) -> int:
@@ -110,15 +119,16 @@ def serve(host: str, port: int, workers: int | None, store: Path | None) -> int:
     from platformdirs import user_data_path
 
     store = store or user_data_path("glyphq") / "store"
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
-    with embedded_service(store, workers, host=host, port=port, log=sys.stderr.buffer) as service:
+    log = sys.stderr.buffer if sys.stderr else Path(os.devnull).open("wb")  # noqa: SIM115  # as long as the process
+    with (
+        suppress(KeyboardInterrupt),
+        embedded_service(store, workers, host=host, port=port, log=log) as service,
+    ):
         print(
-            f"glyphq is ready at {service.url} (API description: {service.url}/docs)\nstore: {store}\nCtrl-C stops it.",
+            f"glyphq is ready at {service.url} (its API: {service.url}/docs)\nstore: {store}\nCtrl-C stops it.",
             flush=True,
         )
-        stopped.wait()
+        service.failed.wait()
     return 0
 
 
@@ -126,12 +136,19 @@ class _Child:
     """One child process, started again when it dies until it is stopped."""
 
     def __init__(
-        self, command: Sequence[str], variables: Mapping[str, str], folder: Path, output: IO[bytes], inherited: int
+        self,
+        name: str,
+        command: Sequence[str],
+        variables: Mapping[str, str],
+        folder: Path,
+        output: IO[bytes],
+        inherited: int,
     ) -> None:
-        self._command, self._variables, self._folder = command, variables, folder
+        self._name, self._command, self._variables, self._folder = name, command, variables, folder
         self._output, self._inherited = output, inherited
         self._process: subprocess.Popen[bytes] | None = None
-        self._stopping = False
+        self._deaths = 0
+        self._started = self._restart_due = 0.0  # on the monotonic clock
 
     @property
     def pid(self) -> int:
@@ -143,6 +160,7 @@ class _Child:
         return self._process.poll() if self._process else None
 
     def start(self) -> None:
+        self._started = time.monotonic()
         self._process = subprocess.Popen(
             self._command,
             env=dict(self._variables),
@@ -157,31 +175,55 @@ class _Child:
         )
 
     def watch(self) -> None:
-        """Start it again if it died."""
-        if not self._stopping and self.exit_code is not None:
+        """Start it again if it died, at once the first time, then ever later. Raises SetupError when that is in
+        vain.
+        """
+        if self.exit_code is None:
+            return
+        now = time.monotonic()
+        if not self._restart_due:
+            self._deaths = 1 if now - self._started > _SOUND_SECONDS else self._deaths + 1
+            if self._deaths > _MOST_DEATHS:
+                raise SetupError(f"The {self._name} process died {self._deaths} times in a row.")
+            self._output.write(f"the {self._name} process ended with {self.exit_code}; it is started again\n".encode())
+            self._output.flush()
+            self._restart_due = now + 2 ** (self._deaths - 1) - 1
+        if now >= self._restart_due:
+            self._restart_due = 0.0
             self.start()
 
     def stop(self) -> None:
         """Ask it to end, wait, and make it."""
-        self._stopping = True
         if self._process is None:
             return
         self._process.terminate()
         try:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
 
 @contextmanager
-def _watched(children: Mapping[str, _Child]) -> Iterator[None]:
+def _watched(children: Mapping[str, _Child], failed: threading.Event, output: IO[bytes]) -> Iterator[None]:
+    """Children that die are started again. Where that is in vain the API is ended, so that nobody waits in vain.
+
+    Raises SetupError at the end, with what was last written, when that has happened.
+    """
     stopped = threading.Event()
+    reasons: list[str] = []
 
     def watch() -> None:
         while not stopped.wait(_WATCH_SECONDS):
-            for child in children.values():
-                child.watch()
+            try:
+                for child in children.values():
+                    child.watch()
+            except (SetupError, OSError) as error:
+                reasons.append(str(error))
+                children["api"].stop()
+                failed.set()
+                return
 
     watcher = threading.Thread(target=watch, name="watch", daemon=True)
     watcher.start()
@@ -190,6 +232,8 @@ def _watched(children: Mapping[str, _Child]) -> Iterator[None]:
     finally:
         stopped.set()
         watcher.join()
+        if reasons:
+            raise SetupError(f"{reasons[0]}\n{_tail(output)}")
 
 
 def _await_ready(url: str, children: Mapping[str, _Child], output: IO[bytes]) -> None:
@@ -240,7 +284,8 @@ def _redis_server() -> str:
 def _listener(host: str, port: int) -> Iterator[socket.socket]:
     """The API's socket, bound here: a port that is taken is said at once, and a free one is known."""
     try:
-        listener = socket.create_server((host, port), backlog=1024)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         raise SetupError(f"{host}:{port} cannot be bound: {error.strerror}. Choose another with --port.") from error
     with listener:

@@ -156,7 +156,7 @@ class Options:
             )
 
     @classmethod
-    def from_strings(cls, **values: str) -> Self:
+    def from_strings(cls, /, **values: str) -> Self:
         """From query or form fields. Raises InvalidOption for an unknown field or one that is not of its type."""
         unknown = sorted(set(values) - set(cls.__dataclass_fields__))
         if unknown:

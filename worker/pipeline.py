@@ -6,7 +6,6 @@ again.
 
 import faulthandler
 import logging
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +41,7 @@ Outcome = Picture | Rejection | None  # what decoding gives: 28x28, why not, or 
 STUCK_SECONDS = 300.0
 """A process that is this long at one image ends itself, with a traceback; the next one decodes in a child."""
 
+_STDERR = 2
 _PULSE_SECONDS = 0.05  # how often work on a chunk stops to look at the interactive lane
 _GAP_BYTES = 64 * 1024  # two entries closer than this are read in one go
 _REMEMBERED_VERDICTS = 1000
@@ -301,7 +301,7 @@ class _Pulse:
         self._looked = self._renewed = time.monotonic()
 
     def __enter__(self) -> Self:
-        faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True, file=_STDERR)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -326,7 +326,7 @@ class _Pulse:
         """Renew the lease now, and the outer one."""
         if self._outer is not None:
             self._outer.keep()
-        faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True, file=_STDERR)
         if self._renew() is False:
             raise _Superfluous
         self._renewed = time.monotonic()

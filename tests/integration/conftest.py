@@ -52,5 +52,5 @@ def zip_of(files: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> by
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, compression)  # with no clock in it
     return buffer.getvalue()

@@ -129,6 +129,16 @@ def test_a_large_form_takes_the_bulk_lane_and_answers_the_same(http, scans):
     assert labels[:20] == labels[20:40] == labels[40:]
 
 
+def test_a_name_that_is_encoded_as_rfc_5987_asks_and_a_file_input_left_empty(http, scans):
+    scan = next(iter(scans.values()))
+    body = b"--b\r\nContent-Disposition: form-data; name=\"file\"; filename*=UTF-8''%D1%81%D0%BA.png\r\n\r\n" + scan
+    body += b'\r\n--b\r\nContent-Disposition: form-data; name="file"; filename=""\r\n\r\n\r\n--b--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Prefer": 'respond-async, Wait = "30"'}
+    answer = http.post("/v1/jobs", content=body, headers=headers)
+    assert answer.headers["preference-applied"] == "wait"
+    assert [(row["filename"], row["status"]) for row in answer.json()["results"]] == [("ск.png", "classified")]
+
+
 def test_a_zip_in_a_form_is_a_zip(http, scans):
     answer = http.post("/v1/jobs", files={"file": ("scans.zip", zip_of(scans))}, headers={"Prefer": "wait=30"})
     assert (answer.json()["kind"], answer.json()["counts"]["total"]) == ("zip", 20)

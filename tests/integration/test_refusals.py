@@ -93,6 +93,9 @@ def test_an_upload_over_the_limit_without_a_length_is_refused(http):
         ({"invert": "maybe"}, "invert"),
         ({"filename_encoding": "rot13"}, "filename_encoding"),
         ({"name": "x" * 201}, "name"),
+        ({"topk": "3"}, "topk"),
+        ({"cls": "3"}, "cls"),
+        ([("top_k", "1"), ("top_k", "9")], "top_k"),
     ],
 )
 def test_a_malformed_option(http, scans, query, option):
@@ -101,21 +104,26 @@ def test_a_malformed_option(http, scans, query, option):
 
 
 def test_an_unknown_field_of_a_form_is_named(http):
-    answer = http.post("/v1/jobs", files={"file": ("a.png", b"x")}, data={"topk": "3"})
-    assert "topk" in refused(answer, 422, "invalid-option")["detail"]
+    for name in ("topk", "cls"):
+        answer = http.post("/v1/jobs", files={"file": ("a.png", b"x")}, data={name: "3"})
+        assert refused(answer, 422, "invalid-option")["option"] == name
 
 
 @pytest.mark.parametrize(
     ("body", "status", "code", "said"),
     [
-        ("{", 400, "invalid-request", "no list of images"),
-        ("[]", 400, "invalid-request", "no list of images"),
+        ("{", 400, "invalid-request", "not JSON"),
+        ("[]", 400, "invalid-request", "`images` alone"),
+        ('{"images": [], "top_k": 1}', 400, "invalid-request", "`images` alone"),
         ('{"images": 7}', 400, "invalid-request", "not a list"),
         ('{"images": []}', 422, "empty-input", "empty"),
         (json.dumps({"images": [[0] * 784, [0] * 783]}), 422, "invalid-option", "images[1]"),
         (json.dumps({"images": [[0] * 783 + [256]]}), 422, "invalid-option", "outside 0 to 255"),
         (json.dumps({"images": [[0] * 783 + ["x"]]}), 422, "invalid-option", "no number"),
-        (json.dumps({"images": [[0] * 783 + [None]]}), 422, "invalid-option", "images[0]"),
+        (json.dumps({"images": [[0] * 783 + [None]]}), 422, "invalid-option", "no number"),
+        (json.dumps({"images": [[0] * 783 + [True]]}), 422, "invalid-option", "no number"),
+        (json.dumps({"images": [["7"] * 784]}), 422, "invalid-option", "no number"),
+        ('{"images": [[' + "NaN," * 783 + "0]]}", 422, "invalid-option", "outside 0 to 255"),
         ('{"images": [' + "0" * 1_000_001 + "]}", 413, "limit-exceeded", "1,000,000"),
     ],
 )
@@ -126,13 +134,18 @@ def test_malformed_pixel_rows(http, body, status, code, said):
 
 def test_malformed_forms(http):
     no_boundary = http.post("/v1/jobs", content=b"x", headers={"Content-Type": "multipart/form-data"})
-    refused(no_boundary, 415, "unsupported-input")
+    refused(no_boundary, 400, "invalid-request")
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     cut = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\nhalf'
     refused(http.post("/v1/jobs", content=cut, headers=headers), 400, "upload-interrupted")
     no_file = b'--b\r\nContent-Disposition: form-data; name="top_k"\r\n\r\n3\r\n--b--\r\n'
     refused(http.post("/v1/jobs", content=no_file, headers=headers), 422, "empty-input")
-    refused(http.post("/v1/jobs", content=b"nonsense", headers=headers), 415, "unsupported-input")
+    refused(http.post("/v1/jobs", content=b"nonsense", headers=headers), 400, "invalid-request")
+
+
+def test_two_zips_in_one_form(http, scans):
+    files = [("file", ("a.zip", zip_of(scans))), ("file", ("b.zip", zip_of(scans)))]
+    refused(http.post("/v1/jobs", files=files), 415, "unsupported-input")
 
 
 def test_an_unknown_job(http):
@@ -145,7 +158,9 @@ def test_an_unknown_job(http):
 
 def test_an_unknown_page_and_method_are_problems_too(http):
     refused(http.get("/v2"), 404, "not-found")
-    refused(http.put("/v1/jobs"), 405, "method-not-allowed")
+    put = http.put("/v1/jobs")
+    refused(put, 405, "method-not-allowed")
+    assert set(put.headers["allow"].split(", ")) <= {"GET", "POST"}
     refused(http.get("/v1/jobs", params={"limit": 0}), 422, "invalid-option")
 
 

@@ -300,10 +300,13 @@ class TestListing:
         assert list(blobs.list("jobs/a")) == ["jobs/a/9"]
 
     def test_a_folder_that_is_not_there_is_empty(self, blobs: LocalBlobs) -> None:
-        blobs.create("object", b"")
         assert list(blobs.list("jobs")) == []
         assert list(blobs.folders("jobs")) == []
-        assert list(blobs.list("object")) == []
+
+    def test_an_object_is_no_folder(self, blobs: LocalBlobs) -> None:
+        blobs.create("object", b"")
+        with pytest.raises(StoreError):
+            list(blobs.list("object"))
 
     def test_a_folder_is_not_its_namesakes_beginning(self, blobs: LocalBlobs) -> None:
         blobs.create("jobs/a", b"")

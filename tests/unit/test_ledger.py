@@ -454,18 +454,18 @@ class TestInput:
 
     @pytest.mark.parametrize("make", [accepted, interactive])
     def test_an_untouched_input_is_intact(self, ledger: Ledger, make: Callable[[Ledger], Job]) -> None:
-        assert ledger.input_intact(make(ledger))
+        assert ledger.input_intact(make(ledger), lambda: None)
 
     @damages
     def test_an_altered_input_is_not(self, ledger: Ledger, damage: Callable[[bytes], bytes]) -> None:
         job = accepted(ledger)
         spoil(ledger, input_key(job.id), damage)
-        assert not ledger.input_intact(job)
+        assert not ledger.input_intact(job, lambda: None)
 
     def test_an_input_that_is_gone_is_not(self, ledger: Ledger) -> None:
         job = accepted(ledger)
         ledger.blobs.delete(input_key(job.id))
-        assert not ledger.input_intact(job)
+        assert not ledger.input_intact(job, lambda: None)
 
 
 class TestResults:
@@ -598,20 +598,32 @@ class TestFinish:
         assert objects(ledger) == []
 
     @damages
-    def test_a_damaged_end_opens_the_job_again(self, ledger: Ledger, damage: Callable[[bytes], bytes]) -> None:
+    def test_a_damaged_end_is_made_again(self, ledger: Ledger, damage: Callable[[bytes], bytes]) -> None:
         job = accepted(ledger)
         work(ledger, job, 0, 1, 2)
         ledger.finish(job)
+        good = ledger.end(job)
+        assert good is not None
         spoil(ledger, end_key("local", job.id), damage)
-        assert ledger.end(job) is None
-        assert ledger.finish(job) == set()
-        assert ended_as(ledger, job) == JobState.COMPLETED
+        remade = fresh(ledger).end(job)
+        assert remade is not None
+        assert replace(remade, ended_at=good.ended_at) == good
+        assert fresh(ledger).end(job) == remade
 
-    def test_an_end_with_a_good_digest_that_is_no_end_is_removed(self, ledger: Ledger) -> None:
+    def test_a_damaged_end_without_all_results_was_a_cancelled_jobs(self, ledger: Ledger) -> None:
         job = accepted(ledger)
+        work(ledger, job, 0)
         ledger.blobs.create(end_key("local", job.id), seal(b"[]\n"))
+        end = ledger.end(job)
+        assert end is not None
+        assert (end.outcome, end.counted, end.counts.pending) == (JobState.CANCELLED, frozenset({0}), 0)
+
+    def test_a_damaged_end_that_held_the_rows_opens_the_job_again(self, ledger: Ledger) -> None:
+        job = interactive(ledger)
+        ledger.finish_interactive(job, rows_of(ledger, job, 0), MODEL)
+        spoil(ledger, end_key("local", job.id), DAMAGES["zeroed"])
         assert ledger.end(job) is None
-        assert not ledger.has_ended(job)
+        assert list(ledger.open_jobs()) == [("local", job.id)]
 
     def test_of_a_cancelled_job_nothing_is_missing(self, ledger: Ledger) -> None:
         job = accepted(ledger)
@@ -872,7 +884,7 @@ class TestKeysAndDeletion:
         age(ledger, data_prefix(job.id), 1.01 * DAY)
         age(ledger, idempotency_key("local", KEY), 0.999 * DAY)
         ledger.sweep(30 * DAY)
-        assert ledger.input_intact(accepted(ledger, key=KEY))
+        assert ledger.input_intact(accepted(ledger, key=KEY), lambda: None)
 
     def test_a_job_deleted_while_it_is_read_is_not_found(self, ledger: Ledger) -> None:
         class Racing(LocalBlobs):

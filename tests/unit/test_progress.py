@@ -87,6 +87,15 @@ def let_pass(redis: Redis, milliseconds: int = 3) -> None:
         pass
 
 
+def grown_old(redis: Redis, milliseconds: int) -> int:
+    """Make every message look as if it had been sent so much earlier; answers the time."""
+    for key in redis.scan_iter(match="*:out"):
+        for chunk, state in redis.hgetall(key).items():
+            if state.startswith("sent:"):
+                redis.hset(key, chunk, f"sent:{int(state.removeprefix('sent:')) - milliseconds}")
+    return now_ms(redis)
+
+
 class TestNextChunks:
     def test_the_first_ones_up_to_the_window(self, progress: Progress) -> None:
         assert progress.next_chunks("job", CHUNKS).chunks == (0, 1, 2, 3)
@@ -189,7 +198,8 @@ class TestRenew:
         fleeting.claim("job", 0, "slow", 0)
         let_pass(redis)
         progress.claim("job", 0, "quick", 0)
-        assert progress.renew("job", 0, "slow")
+        assert not progress.renew("job", 0, "slow")
+        assert progress.renew("job", 0, "quick")
         assert progress.claim("job", 0, "quick", 0).granted
         assert not progress.claim("job", 0, "slow", 0).granted
 
@@ -292,18 +302,25 @@ class TestLost:
 
     def test_a_message_is_when_one_sent_much_later_was_claimed(self, progress: Progress, redis: Redis) -> None:
         redis.rpush(QUEUE, "a message")
-        sent = progress.next_chunks("job", CHUNKS).sent
-        progress.claim("another", 0, "worker", sent + UNCLAIMED_MS)
+        progress.next_chunks("job", CHUNKS)
+        progress.claim("another", 0, "worker", grown_old(redis, UNCLAIMED_MS - 1000))
         assert progress.lost_chunks("job", QUEUE).chunks == ()
-        progress.claim("another", 1, "worker", sent + UNCLAIMED_MS + 1)
+        progress.claim("another", 1, "worker", grown_old(redis, 2000))
         assert sorted(progress.lost_chunks("job", QUEUE).chunks) == [0, 1, 2, 3]
 
     def test_an_older_claim_does_not_hide_a_younger_one(self, progress: Progress, redis: Redis) -> None:
         redis.rpush(QUEUE, "a message")
-        sent = progress.next_chunks("job", CHUNKS).sent
-        progress.claim("another", 1, "worker", sent + UNCLAIMED_MS + 1)
-        progress.claim("another", 2, "worker", sent)
+        progress.next_chunks("job", CHUNKS)
+        now = grown_old(redis, UNCLAIMED_MS + 1000)
+        progress.claim("another", 1, "worker", now)
+        progress.claim("another", 2, "worker", now - UNCLAIMED_MS)
         assert len(progress.lost_chunks("job", QUEUE).chunks) == WINDOW
+
+    def test_nothing_is_when_the_servers_clock_was_set_back(self, progress: Progress, redis: Redis) -> None:
+        redis.rpush(QUEUE, "a message")
+        progress.claim("another", 1, "worker", now_ms(redis) + 3_600_000)
+        progress.next_chunks("job", CHUNKS)
+        assert progress.lost_chunks("job", QUEUE).chunks == ()
 
     def test_a_message_is_when_it_is_old_and_the_queue_is_empty(
         self, progress: Progress, redis: Redis, monkeypatch: pytest.MonkeyPatch
@@ -318,9 +335,11 @@ class TestLost:
         assert sorted(lost.chunks) == [0, 1, 2, 3]
         assert lost.sent > sent
 
-    def test_a_chunk_that_was_given_back_is_at_once(self, progress: Progress) -> None:
+    def test_a_chunk_that_was_given_back_is_when_a_message_would_be(self, progress: Progress, redis: Redis) -> None:
         progress.claim("job", 2, "worker", 0)
         progress.release("job", 2)
+        assert progress.lost_chunks("job", QUEUE).chunks == ()
+        grown_old(redis, 3000)
         assert progress.lost_chunks("job", QUEUE).chunks == (2,)
 
     def test_a_chunk_that_was_given_back_is_no_death(self, progress: Progress) -> None:
