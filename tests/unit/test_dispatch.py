@@ -1,0 +1,140 @@
+"""What is due is sent and what is done is ended, whatever Redis believes; and the reconciler outlives every fault."""
+
+import json
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from api.reconciler import Reconciler
+from glyphq.blobs import LocalBlobs
+from glyphq.broker import BULK_QUEUE, create_celery
+from glyphq.dispatch import Dispatcher
+from glyphq.errors import StoreError
+from glyphq.jobs import Counts, Job
+from glyphq.ledger import Ledger, result_key
+from glyphq.progress import EPOCH, Progress
+from glyphq.settings import Settings
+from tests.unit.test_ledger import DAMAGES, accepted, spoil, work
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(LocalBlobs(tmp_path / "store"))
+
+
+@pytest.fixture
+def progress(redis: Redis) -> Progress:
+    return Progress(redis, window=4, lease_seconds=30)
+
+
+@pytest.fixture
+def dispatcher(server: str, ledger: Ledger, progress: Progress) -> Dispatcher:
+    return Dispatcher(ledger, progress, create_celery(Settings(redis_url=server)))
+
+
+def sent(redis: Redis) -> list[tuple[str, int]]:
+    """(job, chunk) of the messages in the queue, oldest first, which is emptied."""
+    messages = [json.loads(text) for text in redis.lrange(BULK_QUEUE, 0, -1)]
+    redis.delete(BULK_QUEUE)
+    arguments = [message["headers"]["kwargsrepr"] for message in reversed(messages)]
+    return [(text.split("'job_id': '")[1][:36], int(text.split("'chunk': ")[1].split(",")[0])) for text in arguments]
+
+
+def all_done(progress: Progress, job: Job) -> None:
+    """Redis believes that every chunk is done."""
+    for chunk, part in enumerate(job.chunks):
+        progress.done(job.id, chunk, len(job.chunks), Counts(part.rows, classified=part.rows))
+
+
+class TestRestore:
+    def test_a_job_without_results_is_sent_whole(self, dispatcher, ledger, redis):
+        job = accepted(ledger)
+        dispatcher.restore(job)
+        assert sent(redis) == [(job.id, 0), (job.id, 1), (job.id, 2)]
+
+    def test_only_what_has_no_result_is_sent(self, dispatcher, ledger, redis):
+        job = accepted(ledger)
+        work(ledger, job, 1)
+        dispatcher.restore(job)
+        assert sent(redis) == [(job.id, 0), (job.id, 2)]
+
+    def test_a_job_with_all_results_ends(self, dispatcher, ledger, redis):
+        job = accepted(ledger)
+        work(ledger, job, 0, 1, 2)
+        dispatcher.restore(job)
+        assert ledger.has_ended(job)
+        assert sent(redis) == []
+
+    def test_a_damaged_result_is_sent_again_though_redis_believes_it_done(self, dispatcher, ledger, progress, redis):
+        job = accepted(ledger)
+        work(ledger, job, 0, 1, 2)
+        all_done(progress, job)
+        spoil(ledger, result_key(job.id, 1), DAMAGES["cut-in-half"])
+        dispatcher.restore(job)
+        assert not ledger.has_ended(job)
+        assert sent(redis) == [(job.id, 1)]
+        work(ledger, job, 1)
+        dispatcher.recover(job)
+        progress.done(job.id, 1, 3, Counts(2, classified=2))
+        dispatcher.recover(job)
+        assert ledger.has_ended(job)
+
+    def test_a_damaged_result_of_an_ended_job_is_asked_for_once(self, dispatcher, ledger, redis):
+        job = accepted(ledger)
+        dispatcher.mend(job, 1)
+        dispatcher.mend(job, 1)
+        assert sent(redis) == [(job.id, 1)]
+
+
+class TestReconciler:
+    @pytest.fixture
+    def reconciler(self, ledger, progress, dispatcher) -> Reconciler:
+        return Reconciler(Settings(), ledger, progress, dispatcher)
+
+    def test_a_flushed_redis_is_told_again(self, reconciler, ledger, redis):
+        job = accepted(ledger)
+        reconciler.reconcile()
+        assert len(sent(redis)) == 3
+        redis.flushall()
+        reconciler.reconcile()
+        assert sent(redis) == [(job.id, 0), (job.id, 1), (job.id, 2)]
+        assert redis.exists(EPOCH)
+
+    def test_what_could_not_be_sent_is_found(self, reconciler, ledger, redis):
+        reconciler.reconcile()
+        job = accepted(ledger)
+        reconciler.reconcile()
+        assert sent(redis) == []
+        reconciler.look_at_store()
+        reconciler.reconcile()
+        assert sent(redis) == [(job.id, 0), (job.id, 1), (job.id, 2)]
+
+    def test_a_fault_of_one_job_is_no_concern_of_the_others(self, reconciler, ledger, redis, monkeypatch):
+        faulty, sound = accepted(ledger), accepted(ledger)
+        stored_chunks = ledger.stored_chunks
+
+        def failing(job: Job) -> set[int]:
+            if job.id == faulty.id:
+                raise StoreError("input/output error")
+            return stored_chunks(job)
+
+        monkeypatch.setattr(ledger, "stored_chunks", failing)
+        reconciler.reconcile()
+        assert {(sound.id, 0), (sound.id, 1), (sound.id, 2)} <= set(sent(redis))
+
+    def test_it_outlives_what_nobody_foresaw(self, reconciler, ledger, redis, monkeypatch, caplog):
+        accepted(ledger)
+        with monkeypatch.context() as broken:
+            broken.setattr(ledger, "open_jobs", lambda: 1 / 0)
+            reconciler.reconcile()
+        assert "ZeroDivisionError" in caplog.text
+        reconciler.look_at_store()
+        reconciler.reconcile()
+        assert len(sent(redis)) == 3
+
+    def test_two_at_once_do_not_send_twice(self, reconciler, ledger, progress, dispatcher, redis):
+        accepted(ledger)
+        reconciler.reconcile()
+        Reconciler(Settings(), ledger, progress, dispatcher).reconcile()
+        assert len(sent(redis)) == 3
