@@ -24,7 +24,7 @@ help:  ## show this list
 demo: $(VENV)/service  ## classify drawn sample scans with the whole service, and stop it again
 	@mkdir -p demo
 	$(BIN)/glyphq sample 2000 -o demo/scans.zip
-	$(BIN)/glyphq classify demo/scans.zip -o demo/predictions.csv --truth demo/scans.csv
+	env -u GLYPHQ_SERVER $(BIN)/glyphq classify demo/scans.zip -o demo/predictions.csv --truth demo/scans.csv
 	head -n 6 demo/predictions.csv
 
 serve: $(VENV)/service  ## keep the service up at http://127.0.0.1:8000
@@ -58,15 +58,17 @@ clean:  ## remove what the other targets made, but not runs/
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/torch:
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "glyphq needs Python 3.11 or newer: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --no-index --no-deps torch==$(TORCH) 2>/dev/null || $(PIP) install --no-deps --index-url $(TORCH_INDEX) torch==$(TORCH)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "glyphq needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@echo "making the environment in $(VENV); the first time this takes minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --no-index --no-deps torch==$(TORCH) 2>/dev/null || \
+		$(PIP) install --no-deps --index-url $(TORCH_INDEX) torch==$(TORCH)
 	@touch $@
 
 $(VENV)/service: $(VENV)/torch pyproject.toml
-	$(PIP) install -e '.[api,worker,embedded]'
+	@$(PIP) install -e '.[api,worker,embedded]'
 	@touch $@
 
 $(VENV)/development: $(VENV)/service
-	$(PIP) install -e '.[api,worker,embedded,training,dev]'
+	@$(PIP) install -e '.[api,worker,embedded,training,dev]'
 	@touch $@
