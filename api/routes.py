@@ -1,5 +1,6 @@
 """The routes: each validates, calls one function, shapes the answer."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
@@ -33,7 +34,7 @@ from glyphq.errors import (
     UploadInterrupted,
 )
 from glyphq.jobs import FILENAME_ENCODINGS, MAX_TOP_K, Invert, Job, JobState, Options
-from glyphq.labels import NAMED_CHARSETS
+from glyphq.labels import LABELS, NAMED_CHARSETS
 from glyphq.vision.checkpoint import SHIPPED, read_card
 
 
@@ -215,7 +216,7 @@ def _known_options(request: Request) -> None:
 )
 def list_jobs(
     service: Served,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
     cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=64)] = None,
     state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
 ) -> JobPage:
@@ -236,6 +237,16 @@ def get_job(service: Served, job_id: JobId, response: Response) -> JobView:
     return view
 
 
+_ROW_EXAMPLE = {
+    "row": 0,
+    "filename": "a/1.png",
+    "status": "classified",
+    "label": "7",
+    "confidence": 0.9987,
+    "top": [{"label": "7", "confidence": 0.9987}, {"label": "1", "confidence": 0.0009}],
+    "reason": None,
+    "detail": None,
+}
 _RESULTS_EXAMPLES: dict[str, Any] = {
     "text/csv": {
         "schema": {"type": "string"},
@@ -244,9 +255,9 @@ _RESULTS_EXAMPLES: dict[str, Any] = {
     },
     "application/json": {
         "schema": {"type": "object"},
-        "example": {"job": "019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11", "complete": True, "results": []},
+        "example": {"job": "019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11", "complete": True, "results": [_ROW_EXAMPLE]},
     },
-    "application/x-ndjson": {"schema": {"type": "string"}},
+    "application/x-ndjson": {"schema": {"type": "string"}, "example": json.dumps(_ROW_EXAMPLE) + "\n"},
 }
 
 
@@ -267,7 +278,7 @@ def get_results(
     job_id: JobId,
     format: Annotated[Format | None, Query(description="Else the Accept header decides; else CSV.")] = None,  # noqa: A002
     partial: Annotated[bool, Query(description="Of a running job, the rows there are.")] = False,
-    accept: Annotated[str, Header()] = "",
+    accept: Annotated[str, Header(description="text/csv, application/json or application/x-ndjson.")] = "",
 ) -> StreamingResponse:
     """A job's rows as CSV, JSON or NDJSON."""
     accepted: list[Format] = [name for name, media in _MEDIA_TYPES.items() if media.split(";")[0] in accept]
@@ -326,13 +337,25 @@ def delete_job(service: Served, job_id: JobId) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/v1/model", response_class=JSONResponse, responses=responses(ModelError))
+_MODEL_EXAMPLE = {
+    "architecture": {"channels": [32, 64, 128]},
+    "classes": LABELS,
+    "digest": "15d5...",
+    "temperature": 1.5,
+}
+
+
+@router.get(
+    "/v1/model",
+    response_class=JSONResponse,
+    responses={200: {"content": {"application/json": {"example": _MODEL_EXAMPLE}}}, **responses(ModelError)},
+)
 def get_model(service: Served) -> JSONResponse:
     """The model's card: classes, architecture, digest, measured accuracy, calibration."""
     return JSONResponse(read_card(service.settings.model or SHIPPED).fields)
 
 
-@router.get("/healthz")
+@router.get("/healthz", responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}})
 def healthz() -> dict[str, str]:
     """Whether this process lives."""
     return {"status": "ok"}

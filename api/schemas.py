@@ -51,47 +51,46 @@ class RowView(BaseModel):
     detail: str | None
 
 
+_JOB_EXAMPLE: dict[str, Any] = {
+    "id": _EXAMPLE_ID,
+    "name": "ledger 1897",
+    "kind": "zip",
+    "state": "running",
+    "created_at": "2026-01-31T12:00:00Z",
+    "ended_at": None,
+    "counts": {
+        "total": 20000,
+        "pending": 9760,
+        "classified": 10238,
+        "blank": 2,
+        "rejected": 0,
+        "cancelled": 0,
+    },
+    "ignored": 3,
+    "progress": 0.512,
+    "rate": 12400.0,
+    "eta_seconds": 0.8,
+    "options": {
+        "name": "ledger 1897",
+        "top_k": 3,
+        "charset": "all",
+        "invert": "auto",
+        "filename_encoding": "cp437",
+    },
+    "models": [],
+    "warnings": [],
+    "links": {
+        "self": f"/v1/jobs/{_EXAMPLE_ID}",
+        "results": f"/v1/jobs/{_EXAMPLE_ID}/results",
+        "cancel": f"/v1/jobs/{_EXAMPLE_ID}/cancel",
+    },
+}
+
+
 class JobView(BaseModel):
     """A job as its owner sees it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "id": _EXAMPLE_ID,
-                "name": "ledger 1897",
-                "kind": "zip",
-                "state": "running",
-                "created_at": "2026-01-31T12:00:00Z",
-                "ended_at": None,
-                "counts": {
-                    "total": 20000,
-                    "pending": 9760,
-                    "classified": 10238,
-                    "blank": 2,
-                    "rejected": 0,
-                    "cancelled": 0,
-                },
-                "ignored": 3,
-                "progress": 0.512,
-                "rate": 12400.0,
-                "eta_seconds": 0.8,
-                "options": {
-                    "name": "ledger 1897",
-                    "top_k": 3,
-                    "charset": "all",
-                    "invert": "auto",
-                    "filename_encoding": "cp437",
-                },
-                "models": [],
-                "warnings": [],
-                "links": {
-                    "self": f"/v1/jobs/{_EXAMPLE_ID}",
-                    "results": f"/v1/jobs/{_EXAMPLE_ID}/results",
-                    "cancel": f"/v1/jobs/{_EXAMPLE_ID}/cancel",
-                },
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"example": _JOB_EXAMPLE})
 
     id: str
     name: str | None = None
@@ -113,6 +112,8 @@ class JobView(BaseModel):
 
 class JobPage(BaseModel):
     """Some jobs, newest first; `next` is the cursor of the following page."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"jobs": [_JOB_EXAMPLE], "next": None}})
 
     jobs: list[JobView]
     next: str | None

@@ -9,6 +9,7 @@ import uuid
 import httpx
 import pytest
 from PIL import Image
+from uuid_utils import uuid7
 
 from glyphq import samples
 from glyphq.client import Client
@@ -259,3 +260,16 @@ def test_the_model_says_what_it_is_and_the_service_that_it_is_ready(http):
     assert len(card["digest"]) == 64
     assert http.get("/healthz").json() == {"status": "ok"}
     assert http.get("/readyz").json() == {"ready": True, "checks": {"redis": "ok", "store": "ok", "worker": "ok"}}
+
+
+def test_a_job_whose_record_is_damaged_has_failed_and_can_be_deleted(http, service: EmbeddedService, client: Client):
+    job_id = str(uuid7())
+    record = service.store / "jobs" / "local" / f"{job_id}.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text("{}\n")
+    assert client.status(job_id).state == "failed"
+    assert job_id in {job.id for job in client.jobs()}
+    for refused in (http.get(f"/v1/jobs/{job_id}/results"), http.post(f"/v1/jobs/{job_id}/cancel")):
+        assert (refused.status_code, refused.json()["code"]) == (409, "job-failed")
+    client.delete(job_id)
+    assert http.get(f"/v1/jobs/{job_id}").status_code == 404
