@@ -1,6 +1,5 @@
 """Who waits for a job to move: one subscription to Redis a process, fanned out in memory. An event may be lost;
-waiters look
-again by themselves."""
+waiters look again by themselves."""
 
 import asyncio
 import logging

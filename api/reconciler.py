@@ -1,8 +1,7 @@
 """What makes the promise good: finds what Redis, Celery or a worker has lost, and has it done.
 
-Looks at Redis every few seconds. Looks at the whole store at start, when Redis has forgotten its epoch, after a
-write to
-Redis failed, and every few minutes. Runs under a lock in Redis; two at once would be harmless.
+Looks at Redis every few seconds. Looks at the whole store at start, when Redis has forgotten its epoch, after a write
+to Redis failed, and every few minutes. Runs under a lock in Redis; two at once would be harmless.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """From the bytes of a request to an accepted job. Streams to the store, hashing and counting; knows nothing of Redis.
 
 A body is a zip or an image as it is, a multipart form of one or more files with options as fields, or JSON pixel
-rows. What
-it is, is told by its bytes. Nothing exists until the record does; whatever fails before leaves nothing behind.
+rows. What it is, is told by its bytes. Nothing exists until the record does; whatever fails before leaves nothing
+behind.
 """
 
 import asyncio

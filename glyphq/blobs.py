@@ -26,9 +26,8 @@ _REMEMBERED_FOLDERS = 10_000
 class LocalBlobs:
     """Objects as files below `root`, which is made with mode 0700. Open it after the fork: it owns threads.
 
-    Keys are slash-separated names of letters, digits, dot, underscore and dash. Methods raise StoreFull when the
-    disk is
-    full and StoreError for what else the disk refuses.
+    Keys are slash-separated names of letters, digits, dot, underscore and dash. Methods raise StoreFull when the disk
+    is full and StoreError for what else the disk refuses.
     """
 
     def __init__(self, root: Path) -> None:

@@ -153,8 +153,7 @@ class Client:
 
         One file is sent as it is. A folder or several inputs are packed, unchanged and sorted by name, into one
         temporary zip. `on_upload(bytes sent, bytes in all)` is called as the upload goes on, from 0 again if it is
-        repeated.
-        Raises InvalidOption and UnsupportedInput before anything is sent.
+        repeated. Raises InvalidOption and UnsupportedInput before anything is sent.
         """
         chosen = {
             "name": name,

@@ -1,8 +1,7 @@
 """A whole service as child processes of this one: a Redis server on a private socket, a worker, the API.
 
 Runs from a checkout, where `api` and `worker` can be imported. Children are told to end when this process does,
-however it
-ends; one that dies by itself is started again.
+however it ends; one that dies by itself is started again.
 """
 
 import ctypes

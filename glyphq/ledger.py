@@ -1,10 +1,8 @@
 """What has been promised and what has been done, on blobs alone: records, indexes, results, ends, idempotency.
 
 Knows keys and durability; nothing of Redis, Celery, HTTP or images. A job exists once its record is durable, a chunk
-is done
-once its result exists, a job is over once its end exists. Every object but the input ends with a line that holds the
-SHA-256 of
-what comes before it, so a damaged one is never served as good.
+is done once its result exists, a job is over once its end exists. Every object but the input ends with a line that
+holds the SHA-256 of what comes before it, so a damaged one is never served as good.
 """
 
 import hashlib
@@ -118,8 +116,7 @@ class Ledger:
         """Make the job exist, durably. Its input and index must be durable already.
 
         With `idempotency_sha256`, answers the job that came first under that key. Raises IdempotencyMismatch when
-        that was
-        another request.
+        that was another request.
         """
         text = seal(_JOB.dump_json(job) + b"\n")
         if job.idempotency_sha256 is None:

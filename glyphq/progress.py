@@ -1,8 +1,7 @@
 """The Redis side: done bits, counts, leases, the interactive lane, heartbeats, events. Every key is named here.
 
 Nothing here is a promise: everything can vanish at any moment and is made again from the ledger. Times are on Redis'
-own
-clock, in milliseconds, so the clocks of workers do not matter.
+own clock, in milliseconds, so the clocks of workers do not matter.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,8 @@
 """Weights on disk: a safetensors file, and beside it the card that says what the weights are.
 
 The card (JSON) is the metadata: architecture, classes, preprocessing version, recipe, data, measured accuracy,
-temperature
-and the SHA-256 of the weights file. Loading fails on any mismatch; a worker without the model it was shipped with must
-not start. Reading the card needs no torch, so the API reads it too.
+temperature and the SHA-256 of the weights file. Loading fails on any mismatch; a worker without the model it was
+shipped with must not start. Reading the card needs no torch, so the API reads it too.
 """
 
 import hashlib

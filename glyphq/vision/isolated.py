@@ -74,8 +74,7 @@ class IsolatedDecoder:
         """What `decode` and `normalize` make of the image: uint8[28, 28], None for a blank, or a Rejection.
 
         An image on which the child dies or hangs is tried once more in a fresh child, so one kill from outside costs
-        no row.
-        Raises SetupError when no child can be started.
+        no row. Raises SetupError when no child can be started.
         """
         for _ in range(_ATTEMPTS):
             child = self._running()
