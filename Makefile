@@ -7,6 +7,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # A folder that holds EMNIST/raw; empty: the official files are downloaded.
 DATA ?= $(wildcard ../shared/data/emnist)
 RECIPE ?= published
+PORT ?= 8000
 PYTEST_ARGS ?=
 
 VENV := .venv
@@ -27,8 +28,8 @@ demo: $(VENV)/service  ## classify drawn sample scans with the whole service, an
 	env -u GLYPHQ_SERVER $(BIN)/glyphq classify demo/scans.zip -o demo/predictions.csv --truth demo/scans.csv
 	head -n 6 demo/predictions.csv
 
-serve: $(VENV)/service  ## keep the service up at http://127.0.0.1:8000
-	$(BIN)/glyphq serve
+serve: $(VENV)/service  ## keep the service up at http://127.0.0.1:PORT, 8000 unless told otherwise
+	$(BIN)/glyphq serve --port $(PORT)
 
 ## check
 
@@ -54,7 +55,7 @@ train: $(VENV)/development  ## train RECIPE on EMNIST Balanced into runs/; again
 export: $(VENV)/development  ## measure the finished run and write it as the shipped model
 	$(BIN)/python -m training.export --recipe $(RECIPE) $(if $(DATA),--data $(DATA))
 
-clean:  ## remove what the other targets made, but not runs/
+clean:  ## remove the environment, the demo and caches; not runs/, and not the jobs of `make serve`
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/torch:

@@ -51,8 +51,8 @@ class Reconciler:
         """One pass. What fails is logged and left to the next."""
         try:
             if self._write_failed:
-                self._progress.drop_epoch()  # whoever holds the lock sees it
                 self._write_failed = False
+                self._progress.drop_epoch()  # whoever holds the lock sees it
             if not self._progress.lock(self._name, int(self._settings.reconcile_seconds * 5000)):
                 return
             if time.monotonic() >= self._store_due or self._progress.epoch_missing():
@@ -71,10 +71,10 @@ class Reconciler:
         self._store_due = time.monotonic() + self._settings.reconcile_store_seconds
         nonce = uuid.uuid4().hex
         self._progress.begin_epoch(nonce)
-        self._sweep()
         for owner, job_id in self._ledger.open_jobs():
             self._with_job(owner, job_id, self._dispatcher.restore)
         self._progress.publish_epoch(nonce)
+        self._sweep()
 
     def _sweep(self) -> None:
         try:

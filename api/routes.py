@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.problems import responses
@@ -353,6 +353,12 @@ _MODEL_EXAMPLE = {
 def get_model(service: Served) -> JSONResponse:
     """The model's card: classes, architecture, digest, measured accuracy, calibration."""
     return JSONResponse(read_card(service.settings.model or SHIPPED).fields)
+
+
+@router.get("/", include_in_schema=False)
+def root() -> RedirectResponse:
+    """Whoever opens the address in a browser finds the description of the API."""
+    return RedirectResponse("/docs")
 
 
 @router.get("/healthz", responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}})

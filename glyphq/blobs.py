@@ -6,6 +6,7 @@ power cut. (obstore's LocalStore never fsyncs, so this store is ours.)
 """
 
 import errno
+import math
 import os
 import re
 import shutil
@@ -55,7 +56,7 @@ class LocalBlobs:
         """Put `data` in the place of whatever is under `key`, at once and durably."""
         path = self._path(key)
         staged = self._staged()
-        with _disk_errors(key):
+        with _disk_errors(key, absent_ok=False):
             try:
                 staged.write_bytes(data)
                 _fsync(staged)
@@ -117,16 +118,18 @@ class LocalBlobs:
         """The names of the folders right below `prefix`, in order."""
         with suppress(FileNotFoundError), _disk_errors(prefix):
             yield from sorted(
-                entry.name for entry in os.scandir(self._path(prefix)) if entry.is_dir(follow_symlinks=False)
+                entry.name
+                for entry in os.scandir(self._path(prefix))
+                if entry.is_dir(follow_symlinks=False) and _KEY.fullmatch(entry.name)
             )
 
     def modified(self, key: str) -> float:
-        """When the object or folder last changed, in seconds since the epoch; 0 where there is none."""
+        """When the object or folder last changed, in seconds since the epoch; infinity where there is none."""
         try:
             with _disk_errors(key):
                 return self._path(key).stat().st_mtime
         except FileNotFoundError:
-            return 0.0
+            return math.inf
 
     def delete(self, key: str) -> None:
         """Remove the object, if there is one, durably."""
@@ -154,14 +157,16 @@ class LocalBlobs:
 
     def free_bytes(self) -> int:
         """Bytes that can still be written."""
-        return shutil.disk_usage(self.root).free
+        with _disk_errors("the store", absent_ok=False):
+            return shutil.disk_usage(self.root).free
 
     def discard_staged(self, older_than: float) -> None:
         """Remove what interrupted writers left behind before `older_than`, in seconds since the epoch."""
-        for entry in os.scandir(self.root / _STAGING):
-            with suppress(FileNotFoundError):
-                if entry.stat().st_mtime < older_than:
-                    Path(entry.path).unlink()
+        with _disk_errors("the store", absent_ok=False):
+            for entry in os.scandir(self.root / _STAGING):
+                with suppress(FileNotFoundError):
+                    if entry.stat().st_mtime < older_than:
+                        Path(entry.path).unlink()
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -176,7 +181,8 @@ class LocalBlobs:
         if folder == self.root or (folder in self._durable_folders and folder.is_dir()):
             return
         self._make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir()
         _fsync(folder.parent)
         if len(self._durable_folders) >= _REMEMBERED_FOLDERS:
             self._durable_folders.clear()
@@ -184,7 +190,7 @@ class LocalBlobs:
 
     def _link(self, staged: Path, key: str, *, durable: bool) -> bool:
         path = self._path(key)
-        with _disk_errors(key):
+        with _disk_errors(key, absent_ok=False):
             won = self._linked(staged, path)
             if durable:
                 try:
@@ -192,6 +198,8 @@ class LocalBlobs:
                     directory = self._syncing.submit(_fsync, path.parent)
                     _fsync(path)
                     directory.result()
+                except FileNotFoundError:
+                    return won  # it was there, and somebody has deleted it
                 except OSError:
                     if won:
                         path.unlink(missing_ok=True)  # an error means that nothing was created
@@ -201,13 +209,13 @@ class LocalBlobs:
     def _linked(self, staged: Path, path: Path) -> bool:
         """True: `path` is ours now. False: something was there."""
         while True:
-            self._make_folder(path.parent)
             try:
+                self._make_folder(path.parent)
                 os.link(staged, path)
             except FileExistsError:
                 return False
             except FileNotFoundError:
-                if path.parent.is_dir():  # then it is not the folder that somebody has just deleted
+                if not staged.exists():  # else somebody has just deleted a folder on the way
                     raise
             else:
                 return True
@@ -219,16 +227,14 @@ class BlobWriter:
     def __init__(self, blobs: LocalBlobs) -> None:
         self._blobs = blobs
         self._staged = blobs._staged()  # noqa: SLF001  # the two are one unit
-        with _disk_errors("the store"):
+        with _disk_errors("the store", absent_ok=False):
             self._file = self._staged.open("xb", buffering=0)
-        self.size = 0
 
     def write(self, data: bytes | memoryview) -> None:
         with _disk_errors("the store"):
             rest = memoryview(data)
             while rest:
                 rest = rest[self._file.write(rest) :]
-        self.size += len(data)
 
     def commit(self, key: str, *, durable: bool = True) -> bool:
         """Give the object its name; see `LocalBlobs.create`."""
@@ -259,12 +265,13 @@ def _fsync(path: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(what: str) -> Iterator[None]:
+def _disk_errors(what: str, *, absent_ok: bool = True) -> Iterator[None]:
+    """What the disk refuses, as errors of the store; FileNotFoundError as it is, where absence is an answer."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except OSError as error:
+        if absent_ok and isinstance(error, FileNotFoundError):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreFull(f"The store is full: {what} could not be written.") from error
         raise StoreError(f"{what}: {error.strerror or error}") from error

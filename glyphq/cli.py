@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NoReturn
@@ -24,10 +24,24 @@ from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, T
 
 from glyphq import __version__
 from glyphq.client import DEFAULT_URL, Client, Format, JobStatus
-from glyphq.errors import GlyphqError, InvalidOption, JobNotFinished, ServiceUnreachable, SetupError
+from glyphq.errors import (
+    EmptyInput,
+    GlyphqError,
+    InvalidArchive,
+    InvalidOption,
+    JobNotFinished,
+    ProblemReported,
+    ServiceUnreachable,
+    SetupError,
+    UnsupportedInput,
+)
 from glyphq.jobs import FILENAME_ENCODINGS, MAX_NAME_CHARACTERS, MAX_TOP_K, Invert, JobState
 
 FAILED, MISUSED, NOT_FINISHED = 1, 2, 3
+IN_OTHER_WORDS = {  # what the service advises to callers of its API
+    "job-not-finished": "The job still runs. `glyphq wait JOB` waits for it; --partial takes the rows there are.",
+    "job-not-found": "There is no such job. `glyphq jobs` lists them.",
+}
 EXIT_CODES = {SetupError.code: MISUSED, InvalidOption.code: MISUSED, JobNotFinished.code: NOT_FINISHED}
 
 app = typer.Typer(
@@ -40,7 +54,13 @@ app = typer.Typer(
 
 Scans = Annotated[
     list[Path],
-    typer.Argument(metavar="SCANS", exists=True, readable=True, help="Zips, folders and images.", show_default=False),
+    typer.Argument(
+        metavar="SCANS",
+        exists=True,
+        readable=True,
+        help="One zip, or any number of folders and images.",
+        show_default=False,
+    ),
 ]
 Server = Annotated[str, typer.Option("--server", envvar="GLYPHQ_SERVER", metavar="URL", help="The service.")]
 Key = Annotated[
@@ -83,8 +103,10 @@ def main(arguments: Sequence[str] | None = None, transport: httpx.BaseTransport 
     try:
         app(args=arguments, prog_name="glyphq", obj=transport)
     except GlyphqError as error:
-        hint = "Start one with `glyphq serve`, or name one with --server."
-        _say(f"error: {error.detail} {hint}" if isinstance(error, ServiceUnreachable) else f"error: {error.detail}")
+        said = IN_OTHER_WORDS.get(error.code, error.detail) if isinstance(error, ProblemReported) else error.detail
+        if isinstance(error, ServiceUnreachable):
+            said += " Start one with `glyphq serve`, or name one with --server."
+        _say(f"error: {said}")
         sys.exit(EXIT_CODES.get(error.code, FAILED))
     except OSError as error:
         _say(f"error: {error.filename or 'glyphq'}: {error.strerror or error}")
@@ -146,7 +168,7 @@ def classify(
     chosen = {"top_k": top_k, "charset": charset, "invert": invert, "filename_encoding": filename_encoding}
     expected = _labels_of(truth) if truth else None
     with _service(server, workers) as url, _client(context, url, key) as client:
-        with _writing(output) as file:
+        with _writing(output, [*scans, *([truth] if truth else [])]) as file:
             started = time.monotonic()
             job = _submit(client, scans, name=None, **chosen)
             try:
@@ -320,7 +342,7 @@ def jobs(
         return
     for job in listed:
         created = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created_at else "-"
-        rows = f"{job.counts.done:,}/{job.counts.total:,}"
+        rows = f"{job.counts.done - job.counts.cancelled:,}/{job.counts.total:,}"
         typer.echo(f"{job.id}  {created}  {job.state:<9}  {rows:>15}  {job.name or ''}".rstrip())
 
 
@@ -368,7 +390,9 @@ def _service(server: str | None, workers: int | None) -> Iterator[str]:
         return
     from glyphq.embedded import embedded_service
 
-    with embedded_service(workers=workers) as service:
+    with ExitStack() as stack:
+        with Console(stderr=True).status("Starting a service"):
+            service = stack.enter_context(embedded_service(workers=workers))
         yield service.url
 
 
@@ -379,13 +403,18 @@ def _client(context: typer.Context, server: str, key: str | None) -> Client:
 def _submit(client: Client, scans: list[Path], *, name: str | None, **options: Any) -> JobStatus:
     own = scans[0].absolute().name[:MAX_NAME_CHARACTERS] if len(scans) == 1 else ""
     with _progress(DownloadColumn(), TransferSpeedColumn()) as progress:
-        task = progress.add_task("Uploading", total=None)
-        return client.submit(
-            scans,
-            name=name or (own if own.isprintable() else "") or None,
-            on_upload=lambda sent, total: progress.update(task, completed=sent, total=total),
-            **options,
-        )
+        task = progress.add_task("Uploading", total=None, visible=False)
+        try:
+            return client.submit(
+                scans,
+                name=name or (own if own.isprintable() else "") or None,
+                on_upload=lambda sent, total: progress.update(task, completed=sent, total=total, visible=True),
+                **options,
+            )
+        except ProblemReported as problem:
+            if len(scans) == 1 and problem.code in (UnsupportedInput.code, EmptyInput.code, InvalidArchive.code):
+                raise GlyphqError(f"{scans[0]}: {problem.detail}") from problem
+            raise
 
 
 def _follow(client: Client, job_id: str, timeout_seconds: float | None = None) -> JobStatus:
@@ -419,8 +448,8 @@ def _progress(*columns: ProgressColumn) -> Progress:
 
 
 @contextmanager
-def _writing(output: Path) -> Iterator[BinaryIO]:
-    """Standard output for `-`; else the file, which appears, or is replaced, only when it is whole."""
+def _writing(output: Path, inputs: Sequence[Path] = ()) -> Iterator[BinaryIO]:
+    """Standard output for `-`; else the file, which appears, or is replaced, only when it is whole; never an input."""
     if output == Path("-"):
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -428,6 +457,9 @@ def _writing(output: Path) -> Iterator[BinaryIO]:
     output = output.resolve()
     if not output.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {output.parent}", param_hint="--output")
+    if output.is_dir() or any(output == path.resolve() for path in inputs):
+        what = "a folder" if output.is_dir() else "what is to be read"
+        raise typer.BadParameter(f"{output} is {what}; name another file", param_hint="--output")
     if output.exists() and not output.is_file():  # a device or a pipe
         with output.open("wb") as file:
             yield file
@@ -459,16 +491,19 @@ def _rows(job: JobStatus) -> str:
     parts = [f"{counts.classified:,} classified", f"{counts.blank:,} blank", f"{counts.rejected:,} rejected"]
     parts += [f"{counts.cancelled:,} cancelled"] if counts.cancelled else []
     parts += [f"{counts.pending:,} pending"] if counts.pending else []
-    return f"{counts.total:,} rows: {', '.join(parts)}"
+    return f"{counts.total:,} row{'' if counts.total == 1 else 's'}: {', '.join(parts)}"
 
 
 def _labels_of(truth: Path) -> dict[str, str]:
     """filename -> EMNIST label, from a CSV."""
     try:
         with truth.open(newline="", encoding="utf-8-sig") as file:
-            return {line["filename"]: line["emnist_label"] for line in csv.DictReader(file)}
-    except (KeyError, UnicodeDecodeError):
-        raise InvalidOption("truth", f"{truth} is not a CSV in UTF-8 with columns filename and emnist_label.") from None
+            lines = csv.DictReader(file)
+            if {"filename", "emnist_label"} <= set(lines.fieldnames or ()):
+                return {line["filename"]: line["emnist_label"] for line in lines}
+    except UnicodeDecodeError:
+        pass
+    raise InvalidOption("truth", f"{truth} is not a CSV in UTF-8 with columns filename and emnist_label.")
 
 
 def _agreement(client: Client, job_id: str, labels: dict[str, str]) -> str:

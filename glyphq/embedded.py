@@ -95,11 +95,12 @@ def embedded_service(
                 "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
                 "--dir", str(private), "--loglevel", "warning",
             ],
-            "worker": [python, "-m", "worker", "--concurrency", str(workers or os.cpu_count() or 1)],
+            "worker": [python, "-m", "worker", "--concurrency", str(workers or len(os.sched_getaffinity(0)))],
             "api": [python, "-m", "api", "--fd", str(listener.fileno())],
         }  # fmt: skip
+        inherited = {"api": [listener.fileno()]}
         children = {
-            name: _Child(name, command, variables, root, output, listener.fileno())
+            name: _Child(name, command, variables, root, output, inherited.get(name, ()))
             for name, command in commands.items()
         }
         for child in children.values():
@@ -109,7 +110,7 @@ def embedded_service(
         url = f"http://{_NAMED_HOSTS.get(host, f'[{host}]' if ':' in host else host)}:{port}"
         _await_ready(url, children, output)
         failed = threading.Event()
-        stack.enter_context(_watched(children, failed, output))
+        stack.enter_context(_watched(children, failed, output, listener))
         yield EmbeddedService(url, f"unix://{redis_socket}", store, children, failed)
 
 
@@ -141,7 +142,7 @@ class _Child:
         variables: Mapping[str, str],
         folder: Path,
         output: IO[bytes],
-        inherited: int,
+        inherited: Sequence[int] = (),
     ) -> None:
         self._name, self._command, self._variables, self._folder = name, command, variables, folder
         self._output, self._inherited = output, inherited
@@ -167,7 +168,7 @@ class _Child:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
-            pass_fds=[self._inherited],
+            pass_fds=self._inherited,
             # A group of its own: Ctrl-C in the terminal reaches only this process, which stops its children in turn.
             process_group=0,
             preexec_fn=_end_with_parent(),  # noqa: PLW1509  # one system call; it takes no lock
@@ -193,7 +194,7 @@ class _Child:
 
     def stop(self) -> None:
         """Ask it to end, wait, and make it."""
-        if self._process is None:
+        if self._process is None or self.exit_code is not None:
             return
         self._process.terminate()
         try:
@@ -205,24 +206,31 @@ class _Child:
 
 
 @contextmanager
-def _watched(children: Mapping[str, _Child], failed: threading.Event, output: IO[bytes]) -> Iterator[None]:
+def _watched(
+    children: Mapping[str, _Child], failed: threading.Event, output: IO[bytes], listener: socket.socket
+) -> Iterator[None]:
     """Children that die are started again. Where that is in vain the API is ended, so that nobody waits in vain.
 
-    Raises SetupError at the end, with what was last written, when that has happened.
+    Raises SetupError at the end, with what was last written, when that has happened. At the end the children are
+    stopped in turn, and only then the thread that started some of them again: they would end with it.
     """
-    stopped = threading.Event()
+    stopped, watching_over = threading.Event(), threading.Event()
+    children_stopped = threading.Event()
     reasons: list[str] = []
 
     def watch() -> None:
-        while not stopped.wait(_WATCH_SECONDS):
+        while not (reasons or stopped.wait(_WATCH_SECONDS)):
             try:
                 for child in children.values():
                     child.watch()
             except (SetupError, OSError) as error:
                 reasons.append(str(error))
                 children["api"].stop()
+                with suppress(OSError):
+                    listener.shutdown(socket.SHUT_RDWR)  # closing it would not do: others hold it too
                 failed.set()
-                return
+        watching_over.set()
+        children_stopped.wait()
 
     watcher = threading.Thread(target=watch, name="watch", daemon=True)
     watcher.start()
@@ -230,6 +238,10 @@ def _watched(children: Mapping[str, _Child], failed: threading.Event, output: IO
         yield
     finally:
         stopped.set()
+        watching_over.wait()
+        for child in reversed(list(children.values())):
+            child.stop()
+        children_stopped.set()
         watcher.join()
         if reasons:
             raise SetupError(f"{reasons[0]}\n{_tail(output)}")

@@ -4,6 +4,8 @@ Cohen, Afshar, Tapson, van Schaik, "EMNIST: an extension of MNIST to handwritten
 letters whose upper and lower case look alike, both cases are one class, named here by its capital.
 """
 
+from difflib import get_close_matches
+
 from glyphq.errors import InvalidOption
 
 LABELS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
@@ -28,10 +30,14 @@ def charset_classes(charset: str) -> tuple[int, ...]:
     """The class indices, ascending, that a charset allows.
 
     `charset` is a name from `NAMED_CHARSETS` or any string of classes; a lower-case letter that is merged with its
-    capital means the merged class. Raises InvalidOption for an empty charset or a character that is no class.
+    capital means the merged class. Raises InvalidOption for an empty charset, a character that is no class,
+    or what looks like a name misspelt.
     """
     if charset in NAMED_CHARSETS:
         return tuple(sorted(LABELS.index(label) for label in NAMED_CHARSETS[charset]))
+    meant = get_close_matches(charset, NAMED_CHARSETS, n=1, cutoff=0.8)
+    if meant:
+        raise InvalidOption("charset", f"There is no charset {charset!r}; did you mean {meant[0]}?")
     labels = {label_of(character) for character in charset}
     unknown = sorted(labels - set(LABELS))
     if unknown or not labels:

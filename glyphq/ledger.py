@@ -33,8 +33,8 @@ _SEAL_BYTES = 65  # 64 hex digits and a line end
 _JOB, _END = TypeAdapter(Job), TypeAdapter(End)
 _REMEMBERED_RECORDS = 64
 _COPY_BYTES = 1 << 20
+_ORPHAN_SECONDS = 24 * 3600.0  # no upload may last over 6 h, so what is this old without a record has none to come
 _ORPHAN_DATA_SECONDS = 25 * 3600.0  # later than the key that could revive its job
-_ORPHAN_SECONDS = 24 * 3600.0  # no upload may last over 6 h, so data this old without a record has no owner to come
 
 
 def seal(data: bytes) -> bytes:
@@ -127,7 +127,7 @@ class Ledger:
             if self.blobs.create(key, text):
                 try:
                     self._record_under(key, job, text)
-                except StoreError:
+                except BaseException:
                     # Or a repeat would find the key of a job without data; unless a repeat has made the record already.
                     if not self.blobs.exists(record_key(job.owner, job.id)):
                         self.delete(job)
@@ -189,10 +189,12 @@ class Ledger:
             return self._remade_end(job)
 
     def _remade_end(self, job: Job) -> End | None:
-        if job.interactive:  # its rows were in the end: it is open again
+        stored = self.stored_chunks(job)
+        end = self.tally(job, stored)
+        if job.interactive or (len(stored) == len(job.chunks) and end.counts.pending):
+            # Its rows were in the end, or it was completed and has a damaged result besides: it is open again.
             self.blobs.delete(end_key(job.owner, job.id))
             return None
-        end = self.tally(job, self.stored_chunks(job))
         if end.counts.pending:  # an ended job that lacks rows was cancelled
             counts = replace(end.counts, cancelled=end.counts.pending)
             end = replace(end, outcome=JobState.CANCELLED, counts=counts)

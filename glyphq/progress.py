@@ -94,6 +94,15 @@ return 1
 """
 )
 
+_RELEASE = (
+    _NOW
+    + """
+local holder = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^held:%d+:(.+)$')
+if holder == ARGV[2] then redis.call('HSET', KEYS[1], ARGV[1], 'sent:' .. now) end
+return 1
+"""
+)
+
 _DONE = (
     _NOW
     + _PICK
@@ -255,7 +264,8 @@ class Progress:
         self._window = window
         self._lease_ms = int(lease_seconds * 1000)
         script = redis.register_script
-        self._claim, self._renew, self._done_script = script(_CLAIM), script(_RENEW), script(_DONE)
+        self._claim, self._renew, self._release = script(_CLAIM), script(_RENEW), script(_RELEASE)
+        self._done_script = script(_DONE)
         self._next, self._lost, self._rebuild = script(_NEXT), script(_LOST), script(_REBUILD)
         self._push, self._pop, self._recover = script(_PUSH), script(_POP), script(_RECOVER)
         self._lock = script(_LOCK)
@@ -287,13 +297,9 @@ class Progress:
         """A sign of life. False: the job has ended or another holds the chunk, and the work is in vain."""
         return bool(self._renew([_out(job_id), _counts(job_id)], [chunk, token, self._lease_ms, _JOB_TTL_SECONDS]))
 
-    def release(self, job_id: str, chunk: int) -> None:
+    def release(self, job_id: str, chunk: int, token: str) -> None:
         """Give a chunk back that could not be done now; the reconciler sends it again as if its message were lost."""
-        seconds, microseconds = self.redis.time()
-        with self.redis.pipeline(transaction=True) as pipe:
-            pipe.hset(_out(job_id), str(chunk), f"sent:{seconds * 1000 + microseconds // 1000}")
-            pipe.expire(_out(job_id), _JOB_TTL_SECONDS)
-            pipe.execute()
+        self._release([_out(job_id)], [chunk, token])
 
     def done(self, job_id: str, chunk: int, chunks: int, rows: Counts) -> tuple[bool, Sending]:
         """Mark a chunk done and tell whoever follows. Answers whether all are done, and what to send next."""
@@ -334,7 +340,7 @@ class Progress:
             pipe.srem(OPEN, f"{owner}/{job_id}")
             pipe.delete(_done(job_id), _out(job_id), _counts(job_id))
             pipe.hset(_counts(job_id), "ended", "1")
-            pipe.expire(_counts(job_id), max(60, self._lease_ms // 100))
+            pipe.expire(_counts(job_id), max(60, 10 * self._lease_ms // 1000))  # ten leases
             pipe.publish(EVENTS, job_id)
             pipe.execute()
 

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 
 # One thread a process, for a core holds one process. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,6 +23,9 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("celery").setLevel(logging.WARNING)  # it has two lines for each task
+    # It warns root, for fear of pickled messages; these are JSON alone.
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     settings = Settings()
     try:  # before anything is forked, and without torch, which must not run in a process that forks
         read_weights(settings.model or SHIPPED)

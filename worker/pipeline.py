@@ -9,7 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Self
 
@@ -43,14 +43,16 @@ STUCK_SECONDS = 300.0
 
 _STDERR = 2
 _PULSE_SECONDS = 0.05  # how often work on a chunk stops to look at the interactive lane
+_REDIS_PAUSE_SECONDS = 5.0  # after a call of Redis that failed, for it may have hung
 _GAP_BYTES = 64 * 1024  # two entries closer than this are read in one go
 _REMEMBERED_VERDICTS = 1000
 
 
 def classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent: int) -> None:
     """Claim one chunk, make its result, mark it done, send what follows, end the job if it was the last."""
+    token = uuid.uuid4().hex
     try:
-        _classify_claimed(process, owner, job_id, chunk, sent)
+        _classify_claimed(process, owner, job_id, chunk, sent, token)
     except JobNotFound:
         _tell_redis(partial(process.progress.forget, owner, job_id))
     except _Superfluous:
@@ -59,13 +61,12 @@ def classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent: 
         log.warning("job %s: chunk %d: Redis: %s; the reconciler goes on with it", job_id, chunk, error)
     except GlyphqError as error:
         log.warning("job %s: chunk %d: %s; it is tried again", job_id, chunk, error.detail)
-        _tell_redis(partial(process.progress.release, job_id, chunk))
+        _tell_redis(partial(process.progress.release, job_id, chunk, token))
     except Exception:  # left to its lease: the next run decodes in a child
         log.exception("job %s: chunk %d failed", job_id, chunk)
 
 
-def _classify_claimed(process: Process, owner: str, job_id: str, chunk: int, sent: int) -> None:
-    token = uuid.uuid4().hex
+def _classify_claimed(process: Process, owner: str, job_id: str, chunk: int, sent: int, token: str) -> None:
     job = process.ledger.job(owner, job_id)
     if process.ledger.has_ended(job):
         _mend(process, job, chunk)
@@ -101,12 +102,14 @@ def drain(process: Process, outer: "_Pulse | None" = None) -> None:
     """
     taken = process.progress.pop(process.settings.drain_images)
     groups = [[one for one in taken if not one.deaths], *([one] for one in taken if one.deaths)]
-    for group in groups:
-        try:
-            with _Pulse(process, partial(process.progress.renew_interactive, taken), outer=outer) as pulse:
+    with _Pulse(process, partial(process.progress.renew_interactive, taken), outer=outer) as pulse:
+        for group in filter(None, groups):
+            try:
                 _answer(process, group, pulse)
-        except GlyphqError as error:
-            log.warning("jobs %s: %s; they are tried again", [one.job_id for one in group], error.detail)
+            except GlyphqError as error:
+                log.warning("jobs %s: %s; they are tried again", [one.job_id for one in group], error.detail)
+            except Exception:  # no concern of other groups, nor of the chunk that is interrupted
+                log.exception("jobs %s failed; they are tried again", [one.job_id for one in group])
     process.dispatcher.recover_interactive()
 
 
@@ -277,6 +280,11 @@ def _tell_redis(tell: Callable[[], None]) -> None:
         log.warning("Redis was not told: %s; the reconciler finds out", error)
 
 
+def _arm() -> None:
+    """End this process in STUCK_SECONDS, unless armed anew or disarmed before."""
+    faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True, file=_STDERR)
+
+
 class _Superfluous(Exception):
     """Raised between two images when the job has ended meanwhile, or another process holds the chunk."""
 
@@ -301,18 +309,20 @@ class _Pulse:
         self._looked = self._renewed = time.monotonic()
 
     def __enter__(self) -> Self:
-        faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True, file=_STDERR)
+        _arm()
         return self
 
     def __exit__(self, *_: object) -> None:
-        faulthandler.cancel_dump_traceback_later()
-        if self._outer is not None:
-            self._outer.__enter__()
+        if self._outer is None:
+            faulthandler.cancel_dump_traceback_later()
+        else:
+            _arm()
 
     def __call__(self) -> None:
         now = time.monotonic()
         if now - self._looked < _PULSE_SECONDS:
             return
+        pause = 0.0
         try:
             if now - self._renewed >= self._renew_seconds:
                 self.keep()
@@ -320,13 +330,15 @@ class _Pulse:
                 drain(self._process, self)
         except (RedisError, OperationalError) as error:
             log.warning("work goes on without Redis: %s", error)
-        self._looked = time.monotonic()
+            pause = _REDIS_PAUSE_SECONDS
+        self._looked = time.monotonic() + pause
 
     def keep(self) -> None:
         """Renew the lease now, and the outer one."""
         if self._outer is not None:
-            self._outer.keep()
-        faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True, file=_STDERR)
+            with suppress(_Superfluous):  # the outer one finds out by itself, when these jobs are answered
+                self._outer.keep()
+        _arm()
         if self._renew() is False:
             raise _Superfluous
         self._renewed = time.monotonic()

@@ -31,7 +31,7 @@ from glyphq.jobs import Invert, Reason, Rejection
 
 Gray = NDArray[np.uint8]
 Answer = Gray | None | Rejection
-Wait = Callable[[int, int], None]  # for an event of a pipe; raises TimeoutError
+Wait = Callable[[int, int], None]  # for an event of a pipe; raises _ChildDied when it takes too long
 
 COMMAND = (sys.executable, "-m", "glyphq.vision.isolated")
 _START_SECONDS = 60.0  # an interpreter with numpy, cv2 and Pillow takes 0.3 s on an idle machine
@@ -42,6 +42,10 @@ _HEADER = struct.Struct("<BI")
 _POLARITIES = (Invert.AUTO, Invert.YES, Invert.NO)
 _READY = b"!"
 _PICTURE, _BLANK, _REJECTED = range(3)
+
+
+class _ChildDied(Exception):
+    """Raised when the child has ended, or does not answer in time. What `pulse` raises is something else."""
 
 
 class IsolatedDecoder:
@@ -80,7 +84,7 @@ class IsolatedDecoder:
             child = self._running()
             try:
                 return _asked(child, data, invert, self._until(self._timeout_seconds))
-            except (OSError, EOFError):  # TimeoutError is an OSError, as is a broken pipe
+            except _ChildDied:
                 self._end()
         return Rejection.of(Reason.DECODER_CRASHED)
 
@@ -95,7 +99,7 @@ class IsolatedDecoder:
         self._child = child
         try:
             _received(child, len(_READY), self._until(_START_SECONDS))
-        except (OSError, EOFError) as error:
+        except _ChildDied as error:
             self._end()
             raise SetupError(
                 f"The isolated decoder does not start ({' '.join(self._command)}): exit status {child.returncode}."
@@ -113,7 +117,7 @@ class IsolatedDecoder:
 
 
 def _asked(child: subprocess.Popen[bytes], data: bytes, invert: Invert, wait: Wait) -> Answer:
-    """Raises EOFError or OSError when the child dies, and TimeoutError when it takes too long."""
+    """Raises _ChildDied when the child dies or takes too long."""
     _send(child, _HEADER.pack(_POLARITIES.index(invert), len(data)) + data, wait)
     kind, length = _HEADER.unpack(_received(child, _HEADER.size, wait))
     content = _received(child, length, wait)
@@ -131,7 +135,10 @@ def _send(child: subprocess.Popen[bytes], message: bytes, wait: Wait) -> None:
     rest = memoryview(message)
     while rest:
         wait(pipe, select.POLLOUT)
-        rest = rest[os.write(pipe, rest) :]
+        try:
+            rest = rest[os.write(pipe, rest) :]
+        except OSError as error:
+            raise _ChildDied from error
 
 
 def _received(child: subprocess.Popen[bytes], length: int, wait: Wait) -> bytes:
@@ -141,7 +148,7 @@ def _received(child: subprocess.Popen[bytes], length: int, wait: Wait) -> bytes:
         wait(pipe, select.POLLIN)
         part = os.read(pipe, length - len(content))
         if not part:
-            raise EOFError
+            raise _ChildDied
         content += part
     return content
 
@@ -151,7 +158,7 @@ def _await(pipe: int, event: int, deadline: float, pulse: Callable[[], None]) ->
     poll.register(pipe, event)
     while not poll.poll(min(max(0.0, deadline - time.monotonic()), _PULSE_SECONDS) * 1000):
         if time.monotonic() >= deadline:
-            raise TimeoutError
+            raise _ChildDied
         pulse()
 
 

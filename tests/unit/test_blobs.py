@@ -139,7 +139,6 @@ class TestWriter:
         with blobs.writer() as writer:
             for piece in (b"one ", memoryview(b"two "), b"", b"three"):
                 writer.write(piece)
-            assert writer.size == len(b"one two three")
             assert not blobs.exists("a")
             assert writer.commit("a")
         assert blobs.get("a") == b"one two three"
@@ -264,7 +263,7 @@ class TestReading:
         assert blobs.get("a") is None
         assert blobs.get_range("a", 0, 10) == b""
         assert not blobs.exists("a")
-        assert blobs.modified("a") == 0
+        assert blobs.modified("a") == float("inf")
         with pytest.raises(StoreError, match="a is not in the store"):
             blobs.open("a")
 

@@ -276,7 +276,7 @@ class TestJobs:
         assert json.loads(run("status", JOB_ID, "--json").out)["id"] == JOB_ID
 
     def test_an_unknown_job_is_one_line_and_exit_1(self, run: Run) -> None:
-        assert run("status", "unknown") == Outcome(1, "", "error: There is no such job.\n")
+        assert run("status", "unknown") == Outcome(1, "", "error: There is no such job. `glyphq jobs` lists them.\n")
 
     @pytest.mark.parametrize(("state", "code"), [("completed", 0), ("cancelled", 1), ("failed", 1)])
     def test_wait_exits_as_the_job_ended(self, run: Run, service: FakeService, state: str, code: int) -> None:
@@ -293,7 +293,10 @@ class TestJobs:
     ) -> None:
         service.state = "running"
         done = run("results", JOB_ID, "-o", tmp_path / "x.csv")
-        assert (done.code, done.err) == (3, "error: 2 of 4 rows are done.\n")
+        assert (done.code, done.err) == (
+            3,
+            "error: The job still runs. `glyphq wait JOB` waits for it; --partial takes the rows there are.\n",
+        )
         assert list(tmp_path.iterdir()) == []
 
     def test_partial_results_are_written_with_a_warning(self, run: Run, service: FakeService) -> None:

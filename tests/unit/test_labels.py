@@ -80,3 +80,9 @@ def test_an_empty_charset_is_refused() -> None:
 def test_a_refusal_names_the_characters_and_the_choices() -> None:
     with pytest.raises(InvalidOption, match=rf"'-é'.*all, digits, letters, or .* {LABELS}"):
         charset_classes("aé-")
+
+
+@pytest.mark.parametrize("misspelt", ["digts", "Digits", "letter"])
+def test_a_name_misspelt_is_no_string_of_classes(misspelt: str) -> None:
+    with pytest.raises(InvalidOption, match="did you mean"):
+        charset_classes(misspelt)

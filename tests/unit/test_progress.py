@@ -307,14 +307,19 @@ class TestLost:
 
     def test_a_chunk_that_was_given_back_is_when_a_message_would_be(self, progress: Progress, redis: Redis) -> None:
         progress.claim("job", 2, "worker", 0)
-        progress.release("job", 2)
+        progress.release("job", 2, "worker")
         assert progress.lost_chunks("job", QUEUE).chunks == ()
         grown_old(redis, 3000)
         assert progress.lost_chunks("job", QUEUE).chunks == (2,)
 
+    def test_a_chunk_that_another_holds_is_not_given_back(self, progress: Progress) -> None:
+        progress.claim("job", 2, "worker", 0)
+        progress.release("job", 2, "another")
+        assert progress.renew("job", 2, "worker")
+
     def test_a_chunk_that_was_given_back_is_no_death(self, progress: Progress) -> None:
         progress.claim("job", 2, "worker", 0)
-        progress.release("job", 2)
+        progress.release("job", 2, "worker")
         lost = progress.lost_chunks("job", QUEUE)
         assert progress.claim("job", 2, "worker", lost.sent).deaths == 0
 
@@ -572,7 +577,8 @@ class TestAfterTheEnd:
         assert progress.done("job", 0, 10, Counts(1, classified=1)) == (False, Sending((), ANY))
 
     def test_nothing_of_a_job_is_kept_for_good(self, progress: Progress, redis: Redis) -> None:
-        progress.release("released", 0)
+        progress.claim("released", 0, "w", 0)
+        progress.release("released", 0, "w")
         progress.claim("renewed", 0, "w", 0)
         redis.flushall()
         progress.renew("renewed", 0, "w")
