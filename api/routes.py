@@ -276,7 +276,7 @@ _RESULTS_EXAMPLES: dict[str, Any] = {
 def get_results(
     service: Served,
     job_id: JobId,
-    format: Annotated[Format | None, Query(description="Else the Accept header decides; else CSV.")] = None,  # noqa: A002
+    format: Annotated[Format | None, Query(description="Else the Accept header decides; else CSV.")] = None,
     partial: Annotated[bool, Query(description="Of a running job, the rows there are.")] = False,
     accept: Annotated[str, Header(description="text/csv, application/json or application/x-ndjson.")] = "",
 ) -> StreamingResponse:

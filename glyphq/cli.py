@@ -133,7 +133,7 @@ def classify(
     context: typer.Context,
     scans: Scans,
     output: Output = Path("-"),
-    format: ResultFormat = Format.CSV,  # noqa: A002
+    format: ResultFormat = Format.CSV,
     server: Annotated[
         str | None,
         typer.Option(
@@ -285,7 +285,7 @@ def results(
     context: typer.Context,
     job: JobId,
     output: Output = Path("-"),
-    format: ResultFormat = Format.CSV,  # noqa: A002
+    format: ResultFormat = Format.CSV,
     partial: Annotated[bool, typer.Option("--partial", help="The rows there are, even if more will come.")] = False,
     server: Server = DEFAULT_URL,
     key: Key = None,

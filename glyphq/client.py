@@ -216,7 +216,7 @@ class Client:
             self._sleep(min(pause, left))
             pause = min(pause * 1.5, max(_retry_after_seconds(response) or DEFAULT_POLL_SECONDS, FIRST_POLL_SECONDS))
 
-    def results(self, job_id: str, format: Format = Format.CSV, *, partial: bool = False) -> bytes:  # noqa: A002
+    def results(self, job_id: str, format: Format = Format.CSV, *, partial: bool = False) -> bytes:
         """The results in memory; see `write_results`."""
         file = BytesIO()
         self.write_results(job_id, file, format, partial=partial)
@@ -226,7 +226,7 @@ class Client:
         self,
         job_id: str,
         file: BinaryIO,
-        format: Format = Format.CSV,  # noqa: A002 - named as in the API
+        format: Format = Format.CSV,
         *,
         partial: bool = False,
     ) -> bool:
