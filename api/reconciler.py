@@ -98,3 +98,7 @@ class Reconciler:
             self._progress.forget(owner, job_id)
         except StoreError as error:
             log.warning("job %s: %s", job_id, error.detail)
+        except (RedisError, OperationalError):
+            raise
+        except Exception:
+            log.exception("job %s cannot be looked at", job_id)

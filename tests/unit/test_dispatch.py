@@ -110,13 +110,14 @@ class TestReconciler:
         reconciler.reconcile()
         assert sent(redis) == [(job.id, 0), (job.id, 1), (job.id, 2)]
 
-    def test_a_fault_of_one_job_is_no_concern_of_the_others(self, reconciler, ledger, redis, monkeypatch):
+    @pytest.mark.parametrize("fault", [StoreError("input/output error"), ValueError("what nobody foresaw")])
+    def test_a_fault_of_one_job_is_no_concern_of_the_others(self, reconciler, ledger, redis, monkeypatch, fault):
         faulty, sound = accepted(ledger), accepted(ledger)
         stored_chunks = ledger.stored_chunks
 
         def failing(job: Job) -> set[int]:
             if job.id == faulty.id:
-                raise StoreError("input/output error")
+                raise fault
             return stored_chunks(job)
 
         monkeypatch.setattr(ledger, "stored_chunks", failing)
