@@ -63,7 +63,7 @@ class Reconciler:
             self.look_at_store()
         except StoreError as error:
             log.warning("reconciler: %s", error.detail)
-        except Exception:
+        except Exception:  # one pass may fail; that there is a next one is what every promise rests on
             log.exception("reconciler: a pass failed; the next one follows")
 
     def _store_pass(self) -> None:
@@ -100,5 +100,5 @@ class Reconciler:
             log.warning("job %s: %s", job_id, error.detail)
         except (RedisError, OperationalError):
             raise
-        except Exception:
+        except Exception:  # as above, for one job
             log.exception("job %s cannot be looked at", job_id)

@@ -317,7 +317,7 @@ class Progress:
     def done_chunks(self, job_id: str) -> set[int]:
         """The chunks whose done bit is set."""
         # Not decoded as text: a bitmap is no text.
-        found = self.redis.execute_command("GET", _done(job_id), NEVER_DECODE=True)  # type: ignore[no-untyped-call]
+        found = self.redis.execute_command("GET", _done(job_id), NEVER_DECODE=True)  # type: ignore[no-untyped-call]  # redis-py's
         bits = cast("bytes", found or b"")
         return {8 * i + bit for i, byte in enumerate(bits) for bit in range(8) if byte & (0x80 >> bit)}
 

@@ -64,7 +64,7 @@ class TorchEngine:
 
     def __init__(self, network: Network) -> None:
         self.name = f"torch {torch.__version__.split('+')[0]} f32 cpu"
-        self._network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
 
     def logits(self, pictures: Pictures) -> Logits:
         return _by_batches(self._compute, pictures)
@@ -80,7 +80,7 @@ class OpenVinoEngine:
 
     def __init__(self, network: Network) -> None:
         # On import OpenVINO writes to the home directory and reports to Google; without this package it does not.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is "do not import"
         import openvino
 
         example = torch.zeros(BATCH, PICTURE_SIZE, PICTURE_SIZE, dtype=torch.uint8)

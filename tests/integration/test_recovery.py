@@ -62,51 +62,41 @@ def under_way(client: Client, job_id: str) -> JobStatus:
             return job
 
 
-def test_a_killed_worker_process_and_a_flushed_redis_cost_no_row(service, archive, undisturbed):
-    with Client(service.url) as client, redis_of(service) as redis:
+def kill_a_worker_process_and_flush_redis(service: EmbeddedService) -> None:
+    os.kill(worker_processes(service)[0], signal.SIGKILL)
+    with redis_of(service) as redis:
+        redis.flushall()
+
+
+def kill_the_whole_worker(service: EmbeddedService) -> None:
+    for pid in [*worker_processes(service), service.children["worker"].pid]:
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_redis(service: EmbeddedService) -> None:
+    os.kill(service.children["redis"].pid, signal.SIGKILL)
+
+
+def lose_the_messages(service: EmbeddedService) -> None:
+    with redis_of(service) as redis:
+        redis.delete(BULK_QUEUE)
+
+
+def kill_the_api(service: EmbeddedService) -> None:
+    os.kill(service.children["api"].pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "disturb",
+    [kill_a_worker_process_and_flush_redis, kill_the_whole_worker, kill_redis, lose_the_messages, kill_the_api],
+)
+def test_the_job_ends_with_the_same_rows(service, archive, undisturbed, disturb):
+    with Client(service.url) as client:
         job = client.submit(archive)
         under_way(client, job.id)
-        os.kill(worker_processes(service)[0], signal.SIGKILL)
-        redis.flushall()
+        disturb(service)
         ended = client.wait(job.id, timeout_seconds=120)
         assert (ended.state, ended.counts.classified) == ("completed", SCANS)
-        assert client.results(job.id) == undisturbed
-
-
-def test_the_whole_worker_killed_costs_no_row(service, archive, undisturbed):
-    with Client(service.url) as client:
-        job = client.submit(archive)
-        under_way(client, job.id)
-        for pid in [*worker_processes(service), service.children["worker"].pid]:
-            os.kill(pid, signal.SIGKILL)
-        client.wait(job.id, timeout_seconds=120)
-        assert client.results(job.id) == undisturbed
-
-
-def test_redis_killed_and_started_empty_costs_no_row(service, archive, undisturbed):
-    with Client(service.url) as client:
-        job = client.submit(archive)
-        under_way(client, job.id)
-        os.kill(service.children["redis"].pid, signal.SIGKILL)
-        client.wait(job.id, timeout_seconds=120)
-        assert client.results(job.id) == undisturbed
-
-
-def test_messages_that_vanish_are_sent_again(service, archive, undisturbed):
-    with Client(service.url) as client, redis_of(service) as redis:
-        job = client.submit(archive)
-        under_way(client, job.id)
-        redis.delete(BULK_QUEUE)
-        client.wait(job.id, timeout_seconds=120)
-        assert client.results(job.id) == undisturbed
-
-
-def test_an_api_killed_mid_job_goes_on_with_it(service, archive, undisturbed):
-    with Client(service.url) as client:
-        job = client.submit(archive)
-        under_way(client, job.id)
-        os.kill(service.children["api"].pid, signal.SIGKILL)
-        client.wait(job.id, timeout_seconds=120)
         assert client.results(job.id) == undisturbed
 
 

@@ -105,6 +105,18 @@ def test_an_image_that_never_ends_is_rejected_in_time(dying: IsolatedDecoder) ->
     assert dying.picture(b"never ends") == Rejection.of(Reason.DECODER_CRASHED)
 
 
+def test_what_the_pulse_raises_is_no_death_of_the_child(deaths: Path) -> None:
+    def pulse() -> None:
+        raise FileNotFoundError("an object that somebody has deleted")
+
+    command = (sys.executable, "-c", DYING, str(deaths))
+    with (
+        IsolatedDecoder(MAX_PIXELS, timeout_seconds=30, command=command, pulse=pulse) as isolated,
+        pytest.raises(FileNotFoundError),
+    ):
+        isolated.picture(b"never ends")
+
+
 def test_an_image_that_takes_all_memory_is_rejected(dying: IsolatedDecoder) -> None:
     assert dying.picture(b"takes all memory") == Rejection.of(Reason.DECODER_CRASHED)
 
