@@ -6,7 +6,9 @@ TORCH := 2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # A folder that holds EMNIST/raw; empty: the official files are downloaded.
 DATA ?= $(wildcard ../shared/data/emnist)
-RECIPE ?= published
+# A folder with zips of scans and their truth, for the model's card; empty: the card is without.
+SCANS ?= $(wildcard ../shared/data/scans)
+RECIPE ?= best
 PORT ?= 8000
 PYTEST_ARGS ?=
 
@@ -15,10 +17,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench train export clean
+.PHONY: help demo serve test check bench bench-training train export evaluate card clean
 
 help:  ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## use
 
@@ -47,13 +49,23 @@ check: $(VENV)/development  ## lint, types, and who may import whom
 bench: $(VENV)/development  ## glyphq and a plain PyTorch script on the same 20,000 scans, side by side
 	$(BIN)/python -m bench
 
+bench-training: $(VENV)/development  ## the training step of the best recipe and a plain PyTorch loop, side by side
+	$(BIN)/python -m bench.training $(if $(DATA),--data $(DATA))
+
 ## train
 
-train: $(VENV)/development  ## train RECIPE on EMNIST Balanced into runs/; again to resume
+train: $(VENV)/development  ## train RECIPE on EMNIST into runs/; Ctrl-C saves, again to resume
 	$(BIN)/python -m training.train --recipe $(RECIPE) $(if $(DATA),--data $(DATA))
 
-export: $(VENV)/development  ## measure the finished run and write it as the shipped model
+export: $(VENV)/development  ## write the finished run as the shipped model
 	$(BIN)/python -m training.export --recipe $(RECIPE) $(if $(DATA),--data $(DATA))
+
+evaluate: $(VENV)/development  ## measure the shipped model on EMNIST's test set: a table, and a report in runs/evaluation
+	$(BIN)/python -m training.evaluate $(if $(DATA),--data $(DATA))
+
+card: $(VENV)/development  ## measure the shipped model on every test set, and write its card and docs/model-card.md
+	$(BIN)/python -m training.card $(if $(DATA),--data $(DATA)) $(if $(SCANS),--scans $(SCANS)) \
+		$(addprefix --beside ,$(wildcard runs/published/model))
 
 clean:  ## remove the environment, the demo and caches; not runs/, and not the jobs of `make serve`
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache

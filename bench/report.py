@@ -49,10 +49,10 @@ def versions(redis_url: str) -> dict[str, str]:
     name = "valkey" if "valkey_version" in server else "redis"
     packages = {package: version(package) for package in ("torch", "openvino", "celery")}
     python = platform.python_version()
-    return {"glyphq": _commit(), "python": python, **packages, name: server[f"{name}_version"]}
+    return {"glyphq": commit(), "python": python, **packages, name: server[f"{name}_version"]}
 
 
-def _commit() -> str:
+def commit() -> str:
     command = [shutil.which("git") or "/usr/bin/git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
         return subprocess.check_output(command, cwd=Path(__file__).parent, text=True, stderr=subprocess.DEVNULL).strip()
@@ -64,8 +64,8 @@ def summary(images: int, rounds: Sequence[Round]) -> dict[str, Any]:
     """The numbers of a report: the ratio first, by the shorter of the script's two times; then images a second."""
     seconds = {side: [asdict(r)[side] for r in rounds] for side in SIDES}
     return {
-        "ratio": _spread([r.plain / r.glyphq for r in rounds]),
-        "images_per_second": {side: _spread([images / s for s in taken]) for side, taken in seconds.items()},
+        "ratio": spread([r.plain / r.glyphq for r in rounds]),
+        "images_per_second": {side: spread([images / s for s in taken]) for side, taken in seconds.items()},
         "agreement": min(r.agreement for r in rounds),
         "images": images,
         "rounds": [asdict(r) for r in rounds],
@@ -74,10 +74,10 @@ def summary(images: int, rounds: Sequence[Round]) -> dict[str, Any]:
 
 def print_report(report: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"glyphq is {_told(report['ratio'], '.1f')} times as fast as the plain script", markup=False)
+    console.print(f"glyphq is {told(report['ratio'], '.1f')} times as fast as the plain script", markup=False)
     table = Table("images a second", escape("median [min-max]"))
     for side, rate in report["images_per_second"].items():
-        table.add_row(SIDES[side], escape(_told(rate, ",.0f")))
+        table.add_row(SIDES[side], escape(told(rate, ",.0f")))
     console.print(table)
     console.print(f"{report['images']:,} PNG of 28x28 in one zip, zip on disk to CSV on disk, 2 processes each")
     console.print(f"{len(report['rounds'])} rounds, interleaved; the ratio is of the two times of one round")
@@ -86,9 +86,9 @@ def print_report(report: dict[str, Any]) -> None:
         console.print(f"{name}:", ", ".join(f"{key} {value}" for key, value in report[name].items()))
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": median(values), "min": min(values), "max": max(values)}
 
 
-def _told(spread: dict[str, float], form: str) -> str:
+def told(spread: dict[str, float], form: str) -> str:
     return f"{spread['median']:{form}} [{spread['min']:{form}}-{spread['max']:{form}}]"

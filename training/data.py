@@ -1,6 +1,6 @@
 """EMNIST as tensors, from torchvision's raw layout, downloaded or unpacked from a local root.
 
-Knows files and splits; nothing of networks. The test set is read by `training.export` alone, once, to measure.
+Knows files and splits; nothing of networks. The test set is read by `training.evaluate` alone.
 """
 
 import gzip
@@ -9,13 +9,16 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.error import URLError
 
 import torch
 from torch import Tensor
 
 from glyphq.errors import SetupError
+from glyphq.labels import LABELS
+from glyphq.vision.network import PICTURE_SIZE
 
-Split = Literal["balanced", "bymerge"]
+Split = Literal["balanced", "bymerge"]  # of 47 classes both: the second has more images, and not as many of each class
 CACHE = Path("runs/data")  # what was downloaded, and in a folder beside it what was unpacked from a local root
 VALIDATION_PER_CLASS = 50
 
@@ -33,6 +36,9 @@ class Pictures:
     def __getitem__(self, chosen: Tensor) -> "Pictures":
         return Pictures(self.pixels[chosen], self.classes[chosen])
 
+    def to(self, device: torch.device) -> "Pictures":
+        return Pictures(self.pixels.to(device), self.classes.to(device))
+
 
 def load_emnist(root: Path | None, split: Split, *, train: bool) -> Pictures:
     """One part of EMNIST; downloads the official files when `root` is None.
@@ -40,7 +46,7 @@ def load_emnist(root: Path | None, split: Split, *, train: bool) -> Pictures:
     `root` holds `EMNIST/raw/emnist-<split>-<part>-*-ubyte`, plain or gzipped; gzipped files are unpacked into
     `runs/data`, never beside the originals. Raises SetupError when the part is missing or truncated.
     """
-    _declare_missing_operators()
+    declare_missing_operators()
     from torchvision.datasets import EMNIST
 
     cache = CACHE / ("official" if root is None else "local")
@@ -48,12 +54,29 @@ def load_emnist(root: Path | None, split: Split, *, train: bool) -> Pictures:
         _unpack(root, cache / "EMNIST" / "raw", split, "train" if train else "test")
     try:
         dataset = EMNIST(str(cache), split=split, train=train, download=root is None)
-    except (RuntimeError, ValueError, KeyError, AssertionError, OSError) as error:
-        raise SetupError(f"EMNIST {split} cannot be read: {error}") from error
-    if len(dataset.data) != len(dataset.targets):
-        raise SetupError(f"EMNIST {split} has {len(dataset.data)} images and {len(dataset.targets)} labels.")
+    except URLError as error:
+        raise SetupError(
+            f"EMNIST {split} cannot be downloaded ({error.reason}). "
+            "Try again, or point --data at a folder that holds EMNIST/raw."
+        ) from error
+    except (RuntimeError, ValueError, KeyError, TypeError, AssertionError, OSError) as error:
+        said = str(error) or type(error).__name__
+        raise SetupError(f"EMNIST {split} cannot be read; its files are truncated or no idx files ({said}).") from error
+    _check(dataset.data, dataset.targets, split)
     # The official files store each image column by column.
     return Pictures(dataset.data.transpose(1, 2).contiguous(), dataset.targets.long())
+
+
+def _check(pixels: Tensor, classes: Tensor, split: Split) -> None:
+    if len(pixels) != len(classes):
+        raise SetupError(f"EMNIST {split} has {len(pixels)} images and {len(classes)} labels; they are of two parts.")
+    if pixels.shape[1:] != (PICTURE_SIZE, PICTURE_SIZE):
+        raise SetupError(f"EMNIST {split} has images of {tuple(pixels.shape[1:])} pixels, not 28x28.")
+    if len(classes) and int(classes.max()) >= len(LABELS):
+        raise SetupError(
+            f"EMNIST {split} has labels up to {int(classes.max())}, but {len(LABELS)} classes: "
+            "these are the files of another split under its name."
+        )
 
 
 def hold_out(pictures: Pictures, per_class: int = VALIDATION_PER_CLASS, *, seed: int) -> tuple[Pictures, Pictures]:
@@ -85,7 +108,7 @@ def _unpack(root: Path, raw: Path, split: Split, part: str) -> None:
         temporary.replace(target)
 
 
-def _declare_missing_operators() -> None:
+def declare_missing_operators() -> None:
     """Let torchvision import where its compiled part does not match this build of torch.
 
     Such a torchvision raises on two operators of detection networks that nothing here uses; declared, they satisfy it.

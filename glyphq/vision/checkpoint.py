@@ -103,8 +103,17 @@ def save_network(folder: Path, network: "Network", fields: dict[str, Any]) -> Mo
         "digest": hashlib.sha256(data).hexdigest(),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in ((_WEIGHTS, data), (_CARD, (json.dumps(fields, indent=2) + "\n").encode())):
-        temporary = folder / f"{name}.tmp"
-        temporary.write_bytes(content)
-        temporary.replace(folder / name)
+    _replace(folder / _WEIGHTS, data)
+    return write_card(folder, fields)
+
+
+def write_card(folder: Path, fields: dict[str, Any]) -> ModelCard:
+    """Replace the card in `folder`, whose weights stay as they are."""
+    _replace(folder / _CARD, (json.dumps(fields, indent=2) + "\n").encode())
     return read_card(folder)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)

@@ -9,7 +9,7 @@ from glyphq import samples
 from glyphq.client import Client
 from glyphq.embedded import EmbeddedService
 
-PUBLISHED_ACCURACY = 0.8882
+LEAST_ACCURACY = 0.905
 DRAWN_FLOOR = 0.85
 
 
@@ -34,11 +34,11 @@ def test_drawn_samples_are_read_above_the_floor(service, tmp_path):
     assert agreement(read(service, tmp_path / "scans.zip"), truth(tmp_path / "scans.csv")) > DRAWN_FLOOR
 
 
-def test_the_emnist_test_set_is_read_at_least_as_well_as_published(service, shared_data):
+def test_the_emnist_test_set_is_read_as_well_as_the_card_says(service, shared_data):
     lines = read(service, shared_data / "scans" / "emnist-test.zip")
     labels = truth(shared_data / "scans" / "emnist-test.csv")
     assert [line["filename"] for line in lines] == list(labels)
-    assert agreement(lines, labels) >= PUBLISHED_ACCURACY
+    assert agreement(lines, labels) >= LEAST_ACCURACY
 
 
 @pytest.mark.parametrize(("name", "scans"), [("pen-on-paper", 2848), ("tablet-pen", 1674)])
