@@ -8,9 +8,14 @@ import pytest
 from glyphq import samples
 from glyphq.client import Client
 from glyphq.embedded import EmbeddedService
+from glyphq.labels import LABELS
+from glyphq.vision.checkpoint import read_card
+from glyphq.vision.engine import open_engine
+from training.evaluate import Rows, evaluate, scan_sample
 
 LEAST_ACCURACY = 0.905
 DRAWN_FLOOR = 0.85
+LEAST_AGREEMENT_OF_ENGINES = 0.995
 
 
 def read(service: EmbeddedService, scans: Path) -> list[dict[str, str]]:
@@ -47,3 +52,15 @@ def test_real_scans_are_all_rows_and_none_is_rejected(service, shared_data, name
     assert {line["filename"] for line in lines} == set(truth(shared_data / "scans" / f"{name}.csv"))
     assert len(lines) == scans
     assert {line["status"] for line in lines} <= {"classified", "blank"}
+
+
+def test_the_service_says_what_evaluate_says(service, shared_data):
+    archive, table = (shared_data / "scans" / f"emnist-test.{kind}" for kind in ("zip", "csv"))
+    sample = scan_sample(archive, table, Rows.ALL)
+    ours = [line["label"] for line in read(service, archive)]
+    same, other = (
+        [LABELS[index] for index in evaluate(open_engine(engine), read_card().temperature, sample).logits.argmax(1)]
+        for engine in ("auto", "torch")
+    )
+    assert ours == same
+    assert sum(a == b for a, b in zip(ours, other, strict=True)) >= LEAST_AGREEMENT_OF_ENGINES * len(ours)

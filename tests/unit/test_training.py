@@ -286,7 +286,7 @@ class TestData:
 
     def test_without_a_network_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._without_network(monkeypatch)
-        with pytest.raises(SetupError, match=r"EMNIST balanced .*no such host") as caught:
+        with pytest.raises(SetupError, match="no such host") as caught:
             load_emnist(None, "balanced", train=True)
         assert "truncated" not in sentence(caught)
 
@@ -718,7 +718,7 @@ class TestTrain:
         assert [epoch["loss"] for epoch in history] == pytest.approx(losses.mean(1).tolist(), abs=1e-4)
         assert [epoch["accuracy"] for epoch in history] == pytest.approx((right.sum(1) / 40).tolist(), abs=1e-4)
 
-    @pytest.mark.parametrize("images_per_epoch", [0, 7, 40])
+    @pytest.mark.parametrize("images_per_epoch", [0, 7, 24, 40])
     def test_with_too_few_images_for_an_epoch_it_says_so(self, images_per_epoch: int) -> None:
         recipe, few = replace(PLAIN, images_per_epoch=images_per_epoch), pictures(7 if images_per_epoch < 8 else 20)
         with pytest.raises(SetupError) as caught:
@@ -1031,11 +1031,10 @@ class TestDisturbed:
     ) -> None:
         ended = run_until(NO_ROOM % size, recipes, root)
         assert ended.returncode == 1
-        # The thread in which TensorBoard writes may say at the same time what happened to it.
-        assert (
-            "runs/full cannot be written (File too large). Make room and run the same command: "
-            "it goes on after the last epoch that was saved."
-        ) in ended.stderr
+        assert ended.stderr == (
+            "error: runs/full cannot be written (File too large). Make room and run the same command: "
+            "it goes on after the last epoch that was saved.\n"
+        )
         assert saved(self.FOLDER)["step"] == 2 * STEPS
         self.go_on_and_compare(root)
 
