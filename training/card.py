@@ -51,9 +51,9 @@ def speed(engines: dict[str, Engine]) -> dict[str, float]:
     return {name: round(1e6 * median(values) / _BATCHES_A_ROUND / BATCH, 1) for name, values in seconds.items()}
 
 
-def compared(models: list[Path], data: Path | None) -> list[dict[str, Any]]:
+def compared(models: list[Path], data: Path | None, engine: str) -> list[dict[str, Any]]:
     """Accuracy, size and cost of each model, the costs measured side by side."""
-    engines = {str(folder): open_engine("auto", folder) for folder in models}
+    engines = {str(folder): open_engine(engine, folder) for folder in models}
     cost = speed(engines)
     rows = []
     for folder in models:
@@ -97,6 +97,7 @@ def main(
         Path | None, typer.Option(help=f"Folder with zips of scans and truth: {', '.join(_SCANS)}.")
     ] = None,
     model: Annotated[Path, typer.Option(help="The model to measure.")] = SHIPPED,
+    engine: Annotated[str, typer.Option(help="torch or openvino; auto is what a worker takes.")] = "auto",
     beside: Annotated[
         list[Path] | None, typer.Option(help="Other models for the table, the published one say.")
     ] = None,
@@ -104,15 +105,15 @@ def main(
     """Measure the shipped model, write its card and its page in docs/."""
     try:
         card = read_card(model)
-        engine = open_engine("auto", model)
+        opened = open_engine(engine, model)
         samples = [emnist_sample(data, split, card) for split in Split]
         if scans:
             samples += [scan_sample(scans / f"{name}.zip", scans / f"{name}.csv", Rows.ODD) for name in _SCANS]
-        evaluations = {sample.name: evaluate(engine, card.temperature, sample) for sample in samples}
+        evaluations = {sample.name: evaluate(opened, card.temperature, sample) for sample in samples}
         fields = {
             **card.fields,
             "published": PUBLISHED,
-            "compared": compared([model, *(beside or [])], data),
+            "compared": compared([model, *(beside or [])], data, engine),
             "measured": {name: measured(evaluation) for name, evaluation in evaluations.items()},
         }
         write_card(model, fields)

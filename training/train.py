@@ -7,6 +7,7 @@ run is the run that was interrupted.
 
 import io
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -328,6 +329,9 @@ def _stopping() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
+    before = threading.excepthook
+    # What TensorBoard's thread cannot write is raised here as well; its traceback would say it twice.
+    threading.excepthook = lambda failed: None if issubclass(failed.exc_type, OSError) else before(failed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -336,6 +340,8 @@ def _writing(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written ({error.strerror}). Make room and run the same command: "
             "it goes on after the last epoch that was saved."
         ) from error
+    finally:
+        threading.excepthook = before
 
 
 def _save(folder: Path, run: Run) -> None:

@@ -259,10 +259,10 @@ class TestCommands:
 
     def test_the_card_is_what_evaluate_measures(self, root: Path, model: Path) -> None:
         digest = read_card(model).digest
-        card_module.main(root, model=model, beside=[model])
+        card_module.main(root, model=model, engine="torch", beside=[model])
         card = read_card(model)
         assert card.digest == digest
-        evaluate_module.main(root, model=model, output=Path("report"))
+        evaluate_module.main(root, model=model, engine="torch", output=Path("report"))
         facts = json.loads(Path("report/report.json").read_text())
         on_test = card.fields["measured"][TEST_SET]
         assert {name: facts[name] for name in ("accuracy", "top_3", "merged", "thresholds")} == {
