@@ -39,8 +39,7 @@ class Augmentation:
         if self == Augmentation():
             return pictures.squeeze(1)
         pictures = functional.grid_sample(pictures, self._grid(pictures), align_corners=False)
-        pictures = _blend(pictures, -_widest(-pictures), _widest(pictures), self.pen_width)
-        return _blend(pictures, pictures, _binomial(pictures), self.blur).squeeze(1)
+        return _blurred(_with_other_pen(pictures, self.pen_width), self.blur).squeeze(1)
 
     def _grid(self, pictures: Tensor) -> Tensor:
         """Where each pixel is taken from, float32[N, 28, 28, 2], in the coordinates of `grid_sample`: -1..1."""
@@ -66,16 +65,19 @@ class Augmentation:
         return grid + spread.permute(0, 2, 3, 1)
 
 
-def _blend(pictures: Tensor, less: Tensor, more: Tensor, most: float) -> Tensor:
-    """Each picture moved at random up to `most` of the way to its `less` or to its `more`."""
-    way = (torch.rand(len(pictures), 1, 1, 1, device=pictures.device) * 2 - 1) * most
-    return torch.where(way < 0, pictures.lerp(less, -way), pictures.lerp(more, way))
+def _with_other_pen(pictures: Tensor, most: float) -> Tensor:
+    """Each moved at random up to `most` of the way to its 3x3 erosion or dilation."""
+    way = _either_way(pictures, most)
+    sign = way.sign()
+    return pictures.lerp(sign * functional.max_pool2d(sign * pictures, 3, stride=1, padding=1), way.abs())
 
 
-def _widest(pictures: Tensor) -> Tensor:
-    return functional.max_pool2d(pictures, 3, stride=1, padding=1)
-
-
-def _binomial(pictures: Tensor) -> Tensor:
+def _blurred(pictures: Tensor, most: float) -> Tensor:
+    """Every other one, by chance, moved up to `most` of the way to itself through a 3x3 binomial filter."""
     row = torch.tensor([0.25, 0.5, 0.25], device=pictures.device)
-    return functional.conv2d(pictures, torch.outer(row, row)[None, None], padding=1)
+    filtered = functional.conv2d(pictures, torch.outer(row, row)[None, None], padding=1)
+    return pictures.lerp(filtered, _either_way(pictures, most).relu())
+
+
+def _either_way(pictures: Tensor, most: float) -> Tensor:
+    return (torch.rand(len(pictures), 1, 1, 1, device=pictures.device) * 2 - 1) * most
