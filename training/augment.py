@@ -22,9 +22,11 @@ class Augmentation:
     shear: float = 0  # sideways, as a share of the height, either way
     scale: float = 0  # of width and height, each for itself, as a share, either way
     shift: float = 0  # pixels, along each axis, either way
-    elastic: float = 0  # pixels, standard deviation of a control point's displacement
+    elastic: float = (
+        0  # pixels, the largest standard deviation of a picture's control points; its own is drawn from 0 on
+    )
     pen_width: float = 0  # 1 is a 3x3 dilation or erosion, less a blend with it
-    blur: float = 0  # 1 is a 3x3 binomial filter, less a blend with it
+    blur: float = 0  # 1 is a 3x3 binomial filter, less a blend with it; half the pictures stay sharp
 
     def scaled(self, factor: float) -> "Augmentation":
         """The same changes, going `factor` as far."""
@@ -38,8 +40,11 @@ class Augmentation:
         pictures = pixels.unsqueeze(1).float()
         if self == Augmentation():
             return pictures.squeeze(1)
-        pictures = functional.grid_sample(pictures, self._grid(pictures), align_corners=False)
-        return _blurred(_with_other_pen(pictures, self.pen_width), self.blur).squeeze(1)
+        return _blurred(_with_other_pen(self._warped(pictures), self.pen_width), self.blur).squeeze(1)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's own kernels take a third of the compiled ones' time
+    def _warped(self, pictures: Tensor) -> Tensor:
+        return functional.grid_sample(pictures, self._grid(pictures), align_corners=False)
 
     def _grid(self, pictures: Tensor) -> Tensor:
         """Where each pixel is taken from, float32[N, 28, 28, 2], in the coordinates of `grid_sample`: -1..1."""
@@ -60,9 +65,16 @@ class Augmentation:
         )
         strength = torch.rand(count, 1, 1, 1, device=device) * (self.elastic / half)
         bends = torch.randn(count, 2, _CONTROL_POINTS, _CONTROL_POINTS, device=device) * strength
-        spread = functional.interpolate(bends, pictures.shape[-2:], mode="bicubic", align_corners=True)
+        spread = _spread(bends, pictures.shape[-1])
         grid = functional.affine_grid(affine, list(pictures.shape), align_corners=False)
         return grid + spread.permute(0, 2, 3, 1)
+
+
+def _spread(points: Tensor, size: int) -> Tensor:
+    """[..., n, n] -> [..., size, size], bicubic, by two matrix products: an eighth of the time of `interpolate`."""
+    each = torch.eye(points.shape[-1], device=points.device)[None, None]
+    weights = functional.interpolate(each, (size, points.shape[-1]), mode="bicubic", align_corners=True)[0, 0]
+    return weights @ points @ weights.T
 
 
 def _with_other_pen(pictures: Tensor, most: float) -> Tensor:

@@ -46,6 +46,12 @@ class Recipe:
     averaging: float = 0  # of the weights over steps, exponential with this decay; 0: the last weights are the result
     augmentation: Augmentation = field(default_factory=Augmentation)
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or not self.stages or min(stage.epochs for stage in self.stages) < 1:
+            raise ValueError("it takes a batch_size and at least one stage, of one epoch or more")
+        if min(min(stage.learning_rate, stage.final_learning_rate) for stage in self.stages) < 0:
+            raise ValueError("a learning rate is less than 0")
+
     @property
     def epochs(self) -> int:
         """Of all stages."""

@@ -64,6 +64,8 @@ class Run:
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.recipe.seed)
+        # Beside what the name says: the gradient of max pooling is then compiled to a gather, faster than its scatter.
+        torch.use_deterministic_algorithms(True, warn_only=True)
         self.network = Network(self.recipe.architecture).to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
         self.averaged = None
@@ -172,7 +174,7 @@ def train(recipe: Recipe, training: Pictures, validation: Pictures, folder: Path
             rate = (run.step - first) * recipe.batch_size / (monotonic() - started)
             reports.epoch(_close_epoch(run, validation, rate))
             _save(folder, run)
-            if stop():
+            if stop() and run.step < recipe.epochs * run.steps_per_epoch:
                 raise KeyboardInterrupt
     return run.result.eval()
 
@@ -218,7 +220,7 @@ def batches(run: Run, training: Pictures) -> Iterator[Pictures]:
 def _close_epoch(run: Run, validation: Pictures, images_per_second: float) -> Epoch:
     loss, right, images = run.totals.tolist()
     run.totals.zero_()
-    accuracy, validation_loss = evaluate(run.result, validation)
+    accuracy, validation_loss = accuracy_and_loss(run.result, validation)
     epoch = Epoch(
         epoch=len(run.history) + 1,
         learning_rate=run.optimizer.param_groups[0]["lr"],
@@ -233,8 +235,8 @@ def _close_epoch(run: Run, validation: Pictures, images_per_second: float) -> Ep
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, pictures: Pictures) -> tuple[float, float]:
-    """(accuracy, mean cross-entropy in nats) in evaluation mode."""
+def accuracy_and_loss(network: nn.Module, pictures: Pictures) -> tuple[float, float]:
+    """Of all pictures, the loss a mean cross-entropy in nats; in evaluation mode."""
     logits = logits_of(network, pictures.pixels)
     loss = nn.functional.cross_entropy(logits, pictures.classes)
     return (logits.argmax(1) == pictures.classes).float().mean().item(), loss.item()
@@ -373,7 +375,7 @@ def main(
         typer.echo(f"error: {error.detail}", err=True)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        typer.echo("Stopped. What was done is saved; the same command goes on.", err=True)
+        typer.echo("Stopped. The same command goes on from what was saved last.", err=True)
         raise SystemExit(130) from None
 
 

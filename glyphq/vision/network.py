@@ -3,7 +3,7 @@
 Three blocks of convolution, 2x2 max pooling, batch normalization and ReLU take 28x28 to 14, 7 and 3; two fully
 connected layers follow, with dropout before each. Choices:
 - 3x3 kernels without bias: the normalization that follows has one.
-- Pooling before normalization: it normalizes a quarter of the numbers, which trains 1.3 to 1.8 times as fast on a CPU.
+- Pooling before normalization: it normalizes a quarter of the numbers, and training waits for memory most.
 - Scaling from bytes is part of the network, so every engine is fed the same uint8 pictures and cannot scale them apart.
 - No softmax: calibration and charsets work on logits.
 """

@@ -1,4 +1,4 @@
-"""A private Redis-protocol server for the tests of what talks to one."""
+"""What several files here ask for: a private Redis-protocol server; a folder, recipes and a short step for training."""
 
 import shutil
 import subprocess
@@ -10,6 +10,8 @@ import pytest
 from redis import Redis
 
 from glyphq.progress import open_redis
+
+pytest.register_assert_rewrite("tests.unit.training_files", "tests.unit.training_runs")
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,39 @@ def redis(server: str) -> Iterator[Redis]:
     with open_redis(server) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs, unpacked data, reports and pages are kept below the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """On pictures so few, more threads only get in each other's way."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step runs as it is written: compiling it takes half a minute and changes nothing that is looked at."""
+    monkeypatch.setattr("torch.compile", lambda function: function)
+
+
+@pytest.fixture
+def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of recipes, with `plain` and `full` in it."""
+    from .training_files import FULL_TOML, PLAIN_TOML
+
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "plain.toml").write_text(PLAIN_TOML)
+    (folder / "full.toml").write_text(FULL_TOML)
+    monkeypatch.setattr("training.recipes.FOLDER", folder)
+    return folder

@@ -1,6 +1,5 @@
 """What each change does to a bar, a disc, a slope or one dot, measured on many of them at once."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, fields
 from math import degrees, sqrt
 from typing import NamedTuple
@@ -11,6 +10,8 @@ from torch import Tensor
 
 from training.augment import Augmentation
 from training.recipes import read_recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CHANGES = [field.name for field in fields(Augmentation)]
 STRONG = {
@@ -26,15 +27,6 @@ MANY = 500
 ROWS, COLUMNS = torch.meshgrid(torch.arange(28) - 13.5, torch.arange(28) - 13.5, indexing="ij")  # from the middle
 BAR = 255 * ((ROWS.abs() < 8) & (COLUMNS.abs() < 2)).to(torch.uint8)  # upright, 16 x 4
 DISC = 255 * (ROWS**2 + COLUMNS**2 <= 10**2).to(torch.uint8)  # as wide as EMNIST's characters, which are 20 or 24
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On pictures so few, more threads only get in each other's way."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Shapes(NamedTuple):

@@ -1,6 +1,7 @@
 """What `make bench-training` compares: that both sides train, that they change pictures alike, how it is reckoned."""
 
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -14,7 +15,9 @@ from bench.training import own_epochs, summary
 from glyphq.vision.network import Architecture
 from training.augment import Augmentation
 from training.data import Pictures
-from training.recipes import Recipe, Stage, read_recipe
+from training.recipes import Stage, read_recipe
+
+from .training_files import PLAIN
 
 
 @pytest.fixture(autouse=True)
@@ -34,18 +37,15 @@ def changed(augmentation: Augmentation) -> Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # the loaders of the plain loop
+@pytest.mark.usefixtures("one_thread", "uncompiled")
 @pytest.mark.parametrize("side", [own_epochs, plain_training.epochs])
-def test_each_side_learns_what_can_be_learnt(side, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function: function)
-    threads = torch.get_num_threads()
+def test_each_side_learns_what_can_be_learnt(side):
     classes = torch.arange(64) % 2
     pictures = Pictures(torch.where(classes.bool()[:, None, None], stroke(), stroke().T), classes)
-    recipe = Recipe(
-        name="tiny",
-        split="balanced",
+    recipe = replace(
+        PLAIN,
         architecture=Architecture((4, 4, 4), 16, dropout=0),
         batch_size=16,
-        seed=0,
         stages=(Stage(20, 0.01, 0.01),),
         class_balanced=True,
         averaging=0.9,
@@ -54,7 +54,6 @@ def test_each_side_learns_what_can_be_learnt(side, monkeypatch):
     )
     with closing(side(pictures, recipe, 1)) as epochs:
         trained = list(islice(epochs, 8))
-    torch.set_num_threads(threads)
     assert trained[0].accuracy < 0.9
     assert trained[-1].accuracy == 1
 

@@ -14,69 +14,39 @@ from glyphq.errors import SetupError
 from glyphq.labels import LABELS
 from glyphq.vision.checkpoint import load_network, read_card
 from glyphq.vision.engine import open_engine
-from glyphq.vision.network import Architecture, parameters
+from glyphq.vision.network import parameters
 from training import card as card_module
 from training import evaluate as evaluate_module
-from training import recipes as recipes_module
 from training.evaluate import TEST_SET, Rows, Split, emnist_sample, evaluate, scan_sample
 from training.export import export, fit_temperature
 from training.measures import Sample
-from training.recipes import Recipe, Stage
 from training.report import read_curves
-from training.train import CHECKPOINT, train
-from training.train import evaluate as evaluate_network
+from training.train import CHECKPOINT, accuracy_and_loss, train
 
 from .test_measures import drawn
-from .test_training import in_turn, noise, pictures, write_emnist
+from .training_files import FULL, TRAINING, VALIDATION, in_turn, noise, write_emnist
 
-TINY = Recipe(
-    "tiny", "balanced", Architecture((2, 2, 2), 4), batch_size=8, seed=3, stages=(Stage(2, 0.01, 0.001),), averaging=0.9
-)
-TINY_TOML = """
-split = "balanced"
-batch_size = 8
-seed = 3
-averaging = 0.9
-[architecture]
-channels = [2, 2, 2]
-hidden = 4
-[[stages]]
-epochs = 2
-learning_rate = 0.01
-final_learning_rate = 0.001
-"""
-TRAINING, VALIDATION = pictures(40, seed=1), pictures(10, seed=2)
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs, reports and pages are kept below the current folder; compiling changes nothing that is looked at here."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(torch, "compile", lambda function: function)
-    recipes = tmp_path / "recipes"
-    recipes.mkdir()
-    (recipes / "tiny.toml").write_text(TINY_TOML)
-    monkeypatch.setattr(recipes_module, "FOLDER", recipes)
+pytestmark = pytest.mark.usefixtures("own_folder", "uncompiled", "recipes")
 
 
 @pytest.fixture
 def run() -> Path:
-    folder = Path("runs/tiny")
-    train(TINY, TRAINING, VALIDATION, folder)
+    folder = Path("runs/full")
+    train(FULL, TRAINING, VALIDATION, folder)
     return folder
 
 
 @pytest.fixture
 def model(run: Path) -> Path:
     """A tiny model with card and curves."""
-    export(TINY, run, TRAINING, VALIDATION, Path("model"))
+    export(FULL, run, TRAINING, VALIDATION, Path("model"))
     return Path("model")
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """EMNIST's files, tiny: both parts."""
-    write_emnist(tmp_path / "root", noise(200), in_turn(200, 2))
+    """EMNIST's files, tiny: what the recipe trains on, and the test set."""
+    write_emnist(tmp_path / "root", noise(200), in_turn(200, 2), split="bymerge")
     write_emnist(tmp_path / "root", noise(20, seed=1), in_turn(20, 2), part="test")
     return tmp_path / "root"
 
@@ -101,7 +71,7 @@ def write_scans(folder: Path, names: list[str], *, blank: str = "", damaged: str
 
 class TestExport:
     def test_a_finished_run_becomes_a_model_that_can_be_loaded(self, run: Path) -> None:
-        fields = export(TINY, run, TRAINING, VALIDATION, Path("model"))
+        fields = export(FULL, run, TRAINING, VALIDATION, Path("model"))
         network, card = load_network(Path("model"))
         assert card.fields == fields
         averaged = torch.load(run / CHECKPOINT, weights_only=True)["averaged"]
@@ -111,29 +81,29 @@ class TestExport:
     def test_the_card_says_how_it_was_made(self, model: Path) -> None:
         network, card = load_network(model)
         assert card.fields["parameters"] == parameters(network)
-        assert card.fields["recipe"]["stages"] == TINY.as_dict()["stages"]
+        assert card.fields["recipe"]["stages"] == FULL.as_dict()["stages"]
         assert card.fields["architecture"]["channels"] == [2, 2, 2]
         data = card.fields["data"]
-        assert (data["split"], data["trained_on"], data["held_out"]) == ("emnist-balanced-train", 40, 10)
+        assert (data["split"], data["trained_on"], data["held_out"]) == ("emnist-bymerge-train", 44, 10)
         assert card.temperature > 0
 
     def test_the_learning_curves_are_kept_beside_the_weights(self, model: Path) -> None:
         curves = read_curves(model)
-        assert [line["epoch"] for line in curves] == [1, 2]
-        accuracy, loss = evaluate_network(load_network(model)[0], VALIDATION)
+        assert [line["epoch"] for line in curves] == [1, 2, 3, 4]
+        accuracy, loss = accuracy_and_loss(load_network(model)[0], VALIDATION)
         assert curves[-1]["validation_accuracy"] == round(accuracy, 4)
         assert curves[-1]["validation_loss"] == round(loss, 4)
 
     def test_without_a_run_it_says_to_train_first(self) -> None:
-        with pytest.raises(SetupError, match="Train first: make train RECIPE=tiny"):
-            export(TINY, Path("runs/none"), TRAINING, VALIDATION, Path("model"))
+        with pytest.raises(SetupError, match="Train first: make train RECIPE=full"):
+            export(FULL, Path("runs/none"), TRAINING, VALIDATION, Path("model"))
         assert not Path("model").exists()
 
     def test_an_unfinished_run_is_refused(self, run: Path) -> None:
         saved = torch.load(run / CHECKPOINT, weights_only=True)
         torch.save({**saved, "history": saved["history"][:1]}, run / CHECKPOINT)
-        with pytest.raises(SetupError, match="has done 1 of its 2 epochs"):
-            export(TINY, run, TRAINING, VALIDATION, Path("model"))
+        with pytest.raises(SetupError, match="has done 1 of its 4 epochs"):
+            export(FULL, run, TRAINING, VALIDATION, Path("model"))
         assert not Path("model").exists()
 
 
@@ -238,7 +208,7 @@ class TestCommands:
         worst = facts["confusions"][0]
         assert page.count("data:image/png;base64,") >= worst["scans"]
         said = capsys.readouterr().out
-        assert f"glyphq tiny on {TEST_SET}" in said
+        assert f"glyphq full on {TEST_SET}" in said
         assert f"{worst['truth']} as {worst['predicted']} {worst['scans']}" in said
 
     def test_scans_are_measured_with_their_truth(self, tmp_path: Path, model: Path) -> None:
@@ -268,7 +238,7 @@ class TestCommands:
         assert {name: facts[name] for name in ("accuracy", "top_3", "merged", "thresholds")} == {
             name: on_test[name] for name in ("accuracy", "top_3", "merged", "thresholds")
         }
-        assert [row["name"] for row in card.fields["compared"]] == ["glyphq tiny", "glyphq tiny"]
+        assert [row["name"] for row in card.fields["compared"]] == ["glyphq full", "glyphq full"]
         assert set(card.fields["measured"]) == {TEST_SET, "held-out"}
         page = Path("docs/model-card.md").read_text()
         assert digest in page
