@@ -22,9 +22,7 @@ class Augmentation:
     shear: float = 0  # sideways, as a share of the height, either way
     scale: float = 0  # of width and height, each for itself, as a share, either way
     shift: float = 0  # pixels, along each axis, either way
-    elastic: float = (
-        0  # pixels, the largest standard deviation of a picture's control points; its own is drawn from 0 on
-    )
+    elastic: float = 0  # pixels, standard deviation of a picture's control points, itself drawn from 0 to this
     pen_width: float = 0  # 1 is a 3x3 dilation or erosion, less a blend with it
     blur: float = 0  # 1 is a 3x3 binomial filter, less a blend with it; half the pictures stay sharp
 
@@ -42,7 +40,8 @@ class Augmentation:
             return pictures.squeeze(1)
         return _blurred(_with_other_pen(self._warped(pictures), self.pen_width), self.blur).squeeze(1)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch's own kernels take a third of the compiled ones' time
+    # Torch's own kernels take a third of the time of compiled ones.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _warped(self, pictures: Tensor) -> Tensor:
         return functional.grid_sample(pictures, self._grid(pictures), align_corners=False)
 
