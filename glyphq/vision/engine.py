@@ -9,8 +9,9 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class OpenVinoEngine:
         example = torch.zeros(BATCH, PICTURE_SIZE, PICTURE_SIZE, dtype=torch.uint8)
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # it calls torch.jit.trace
             model = openvino.convert_model(network.eval(), example_input=example, input=[tuple(example.shape)])
-        compiled = openvino.Core().compile_model(model, "CPU", _OPENVINO_OPTIONS)
+        compiled = _openvino_core().compile_model(model, "CPU", _OPENVINO_OPTIONS)
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.name = f"openvino {openvino.__version__.split('-')[0]} {precision} cpu"
         self._request = compiled.create_infer_request()
@@ -97,6 +98,17 @@ class OpenVinoEngine:
     def _compute(self, batch: Pictures) -> Logits:
         logits: Logits = self._request.infer([batch], share_inputs=True, share_outputs=True)[0]
         return logits
+
+
+@cache
+def _openvino_core() -> Any:
+    """One a process, kept: each sets an alternate stack for signals, and two that end leave one that is unmapped.
+
+    The next signal that has a handler in Python then kills the process (OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _by_batches(compute: Callable[[Pictures], Logits], pictures: Pictures) -> Logits:

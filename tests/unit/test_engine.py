@@ -160,6 +160,27 @@ def test_a_model_that_computes_no_numbers_is_a_model_error() -> None:
         answers(Fixed({5: float("nan")}).logits(noise(1)), 1.0, ALL, 1)
 
 
+SIGNALLED_AFTERWARDS = """
+import gc, os, signal, sys
+from pathlib import Path
+from glyphq.vision.engine import open_engine
+
+engines = [open_engine("openvino", Path(sys.argv[1])) for _ in range(2)]
+engines.reverse()
+while engines:
+    engines.pop()
+    gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_a_process_that_closed_two_openvino_engines_still_handles_signals(model: Path) -> None:
+    command = [sys.executable, "-c", SIGNALLED_AFTERWARDS, str(model)]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=100, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n")
+
+
 def test_no_pictures_give_no_rows() -> None:
     classes, confidences = answers(Fixed().logits(noise(0)), 1.0, ALL, 3)
     assert classes.shape == confidences.shape == (0, 3)
