@@ -3,10 +3,10 @@
 It does what was done to EMNIST (Cohen, Afshar, Tapson, van Schaik 2017, section II-C): light ink on a dark ground, cut
 to the ink's box, its aspect kept, centred in a square with a border of 2 pixels, smoothed, resampled to 28x28 and
 stretched to 0..255. EMNIST began with clean bilevel fields of 128x128; scans do not, so before that:
-- polarity: ink is what the picture's edge is not, or the minority where the edge is mixed;
+- polarity: ink is the minority, whatever a border says, or what the edge is not where neither is;
 - uneven light: a plane laid on the paper, and what is wider than any stroke, are taken away;
 - specks, and bits of neighbours cut by the edge, are left out of the box;
-- strokes thinner than EMNIST's are thickened, as they would vanish in the shrinking.
+- strokes thinner or thicker than EMNIST's are brought near to its, as they would vanish or run together.
 """
 
 import cv2
@@ -18,13 +18,18 @@ from glyphq.jobs import Invert
 SIZE = 28
 MIN_CONTRAST = 10.0  # gray levels (of 255) between ink and ground; below this a scan is blank
 _MIN_CONTRAST_TO_NOISE = 6.5  # the same in deviations of the ground; the faintest of 1,400 pencil scans has 8.5
+_CLEAR_CONTRAST = 60.0  # gray levels; above it no grain of paper, however little of the ground is to be seen
+_EVEN = 0.2  # of the pixels: ink and ground that are nearer to halves than this are told apart by the edge
 _LOOK = 120  # longest side, in pixels, at which the ink is searched for
 _FINE = 4  # pixels of the working picture for one of the 28
-_INK_SIDE = 24  # longest side of the ink among the 28, as in EMNIST
-_THIN, _STROKE = 1.5, 2.0  # of 28: strokes under the first are thickened to the second (EMNIST: 1.7 to 3.2, median 2.3)
-_SMOOTHING = 0.45  # of 28: standard deviation of the Gaussian before the last shrinking
-_INKED = 0.3  # of the contrast: what counts as ink when the box is sought
+_INK_SIDE = 22  # longest side of the ink among the 28; in EMNIST 24, faint edges and all
+_THIN, _THICKENED = 1.5, 2.0  # of 28: strokes under the first are thickened to the second (EMNIST: 1.7 to 3.2)
+_THICK, _THINNED = 3.2, 2.8  # of 28: strokes over the first are thinned to the second
+_SMOOTHING = 0.55  # of 28: standard deviation of the Gaussian before the last shrinking
+_INKED = 0.2  # of the contrast: what counts as ink when the box is sought
 _SPECK = 0.04  # of the largest part's area; a smaller part is a speck
+_RULED, _THICK_RULE = 0.9, 0.2  # of the width that is ink, and most of the height that such rows take, in a ruled line
+_BELOW = 0.3  # of the largest part's area; a smaller part wholly below the largest is another line's: dots are above
 _INSIDE = 0.2  # of the largest part's area; with a part this large inside, those at the edge are not the character
 _FRAME_MEAN, _PEAK = 32, 128  # an EMNIST picture's outermost pixels are at most 16 on average, and its ink reaches 255
 
@@ -80,11 +85,13 @@ def _resized(scan: Gray, height: int, width: int) -> Gray:
 
 
 def _has_dark_ink(look: Gray) -> bool:
-    """What most of the edge is, is ground; where over a quarter of it is something else, ink is the minority."""
+    """Ink is the minority; where there is as much of the one as of the other, what most of the edge is, is ground."""
     level, _ = cv2.threshold(look, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     light = look > level
-    edge = np.concatenate((light[0], light[-1], light[:, 0], light[:, -1])).mean()
-    return bool((edge if abs(edge - 0.5) > 0.25 else light.mean()) > 0.5)
+    share = light.mean()
+    if abs(share - 0.5) < _EVEN:
+        share = np.concatenate((light[0], light[-1], light[:, 0], light[:, -1])).mean()
+    return bool(share > 0.5)
 
 
 def _ink(look: Gray) -> Ink | None:
@@ -101,7 +108,7 @@ def _ink(look: Gray) -> Ink | None:
     marked = (darker > level).astype(np.uint8)
     floor, noise = (float(value[0, 0]) for value in cv2.meanStdDev(darker, mask=1 - marked))
     contrast = cv2.mean(darker, mask=marked)[0] - floor
-    if contrast < max(MIN_CONTRAST, _MIN_CONTRAST_TO_NOISE * noise):
+    if contrast < max(MIN_CONTRAST, min(_CLEAR_CONTRAST, _MIN_CONTRAST_TO_NOISE * noise)):
         return None
     steps = (np.arange(256, dtype=np.float32) - (floor + noise)) / (contrast - noise)
     return cv2.LUT(darker, steps.clip(0, 1)).astype(np.float32, copy=False)
@@ -118,7 +125,9 @@ def _slope(paper: Gray) -> Ink:
 
 def _box(ink: Ink) -> tuple[slice, slice] | None:
     """Where the ink is, without specks and without what the picture's edge cuts off; those are wiped from `ink`."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((ink > _INKED).astype(np.uint8))
+    marked = (ink > _INKED).astype(np.uint8)
+    marked = _unruled(_unruled(marked).T).T
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(marked))
     if count == 1:
         return None
     parts = stats[1:]
@@ -128,10 +137,32 @@ def _box(ink: Ink) -> tuple[slice, slice] | None:
     if largest < _INSIDE * area.max():
         at_edge[:], largest = False, area.max()
     kept = ~at_edge & (area >= _SPECK * largest)
+    main = np.where(kept, area, 0).argmax()
+    kept &= (top <= top[main] + height[main]) | (area >= _BELOW * largest)
     mask = np.concatenate(([0], kept)).astype(np.uint8)[labels]
     ink *= cv2.dilate(mask, np.ones((5, 5), np.uint8))
     x, y, w, h = cv2.boundingRect(mask)
     return slice(y, y + h), slice(x, x + w)
+
+
+def _unruled(marked: Gray) -> Gray:
+    """Without the lines that run from side to side, but for where strokes cross them.
+
+    In a scan cut close to its ink a bar of a T or Z runs from side to side as well. So it is left as it is where such a
+    line lies at the very top or bottom, is thick, or where what remains is cut off by the edge.
+    """
+    rows = marked.mean(axis=1) > _RULED
+    if not rows.any():
+        return marked
+    rows = cv2.dilate(rows.astype(np.uint8), np.ones((3, 1), np.uint8)).ravel() > 0  # with what is left of its edges
+    if rows[0] or rows[-1] or rows.mean() > _THICK_RULE:
+        return marked
+    unruled = marked.copy()
+    unruled[rows] = 0
+    crossed = cv2.morphologyEx(unruled, cv2.MORPH_CLOSE, np.ones((2 * int(rows.sum()) + 1, 1), np.uint8)) > 0
+    unruled[rows] = marked[rows] * crossed[rows]
+    cut_off = unruled[0].any() or unruled[-1].any() or unruled[:, 0].any() or unruled[:, -1].any()
+    return marked if cut_off or not unruled.any() else unruled
 
 
 def _enlarged(box: tuple[slice, slice], full: tuple[int, ...], look: tuple[int, ...]) -> tuple[slice, slice]:
@@ -156,11 +187,18 @@ def _drawn(ink: Ink) -> Gray:
     canvas[top : top + height, left : left + width] = resized
     stroke = _stroke_width(canvas)
     if stroke < _THIN * _FINE:
-        more = round(_STROKE * _FINE - stroke) | 1
-        cv2.dilate(canvas, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (more, more)), canvas)
+        cv2.dilate(canvas, _nib(_THICKENED * _FINE - stroke), canvas)
+    elif stroke > _THICK * _FINE:
+        cv2.erode(canvas, _nib(stroke - _THINNED * _FINE), canvas)
     cv2.GaussianBlur(canvas, (0, 0), _SMOOTHING * _FINE, canvas)
     small = cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     return cv2.convertScaleAbs(small, alpha=255 / float(small.max())).astype(np.uint8, copy=False)
+
+
+def _nib(width: float) -> Gray:
+    """A disc of an odd number of pixels near to `width`."""
+    side = round(width) | 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)).astype(np.uint8, copy=False)
 
 
 def _stroke_width(canvas: Ink) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from glyphq.jobs import Invert, Rejection
 from glyphq.vision.decode import decode
@@ -57,6 +57,19 @@ def grain(deviation: float, shape: tuple[int, int] = (60, 60), paper: float = 21
     return noise.clip(0, 255).astype(np.uint8)
 
 
+def written(letter: str) -> Gray:
+    """A letter of a font, 100 pixels of 120."""
+    image = Image.new("L", (120, 120), 235)
+    ImageDraw.Draw(image).text((60, 60), letter, fill=30, font=ImageFont.load_default(80), anchor="mm")
+    return np.array(image)
+
+
+def inked_rows(picture: NDArray[np.int64]) -> int:
+    """How many runs of rows have ink."""
+    rows = (picture > 127).any(axis=1).astype(int)
+    return int((np.diff(rows, prepend=0) == 1).sum())
+
+
 def alike(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
@@ -87,13 +100,13 @@ def test_no_real_scan_is_taken_for_blank_or_damaged(archive: str, shared_data: P
 
 
 @pytest.mark.parametrize(("width", "height", "stroke"), [(28, 28, 3), (60, 60, 6), (40, 90, 7), (1200, 900, 60)])
-def test_ink_is_light_on_dark_with_a_border_of_about_two_pixels(width: int, height: int, stroke: int) -> None:
+def test_ink_is_light_on_dark_with_a_border_of_about_three_pixels(width: int, height: int, stroke: int) -> None:
     normalized = picture(scan(width, height, stroke))
     assert normalized.max() == 255
     assert normalized[[0, -1]].max() < 40
     assert normalized[:, [0, -1]].max() < 40
     top, bottom, left, right = inked(normalized)
-    assert 22 <= max(bottom - top, right - left) + 1 <= 25
+    assert 20 <= max(bottom - top, right - left) + 1 <= 23
     assert abs((27 - bottom) - top) <= 1
     assert abs((27 - right) - left) <= 1
 
@@ -165,6 +178,40 @@ def test_a_line_or_a_neighbour_cut_by_the_edge_is_left_out() -> None:
 
 def test_ink_that_fills_the_crop_to_its_edge_is_kept() -> None:
     assert normalize(scan(60, 60, 8, BAR)[15:45]) is not None
+
+
+@pytest.mark.parametrize("letter", ["T", "Z", "O", "S", "e"])
+@pytest.mark.parametrize("invert", [0, 255])
+def test_a_letter_cut_out_to_its_ink_is_as_with_a_margin(letter: str, invert: int) -> None:
+    page = written(letter)
+    rows, columns = (np.flatnonzero((page < 128).any(axis)) for axis in (1, 0))
+    cut = page[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert alike(picture(cut ^ np.uint8(invert)), picture(page)) > 0.97
+
+
+@pytest.mark.parametrize("letter", ["A", "E", "g", "4"])
+@pytest.mark.parametrize("height", [0.3, 0.5, 0.68, 0.9])
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_ruled_line_through_or_under_a_letter_is_left_out(letter: str, height: float, upright: bool) -> None:
+    page = written(letter)
+    ruled = page.copy()
+    line = ruled if upright else ruled.T
+    line[round(len(line) * height) :][:2] = 90
+    assert alike(picture(ruled), picture(page)) > 0.9
+
+
+def test_a_frame_around_a_letter_is_left_out() -> None:
+    page = written("R")
+    framed = np.pad(page[3:-3, 3:-3], 3, constant_values=40)
+    assert alike(picture(framed), picture(page)) > 0.98
+
+
+def test_what_is_below_is_left_out_and_a_dot_above_is_kept() -> None:
+    letter = written("i")
+    below = letter.copy()
+    below[-12:-6, 55:61] = 30
+    assert alike(picture(below), picture(letter)) > 0.98
+    assert inked_rows(picture(letter)) == 2
 
 
 @pytest.mark.parametrize("level", [0, 100, 255])
