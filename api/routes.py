@@ -14,6 +14,7 @@ from api.schemas import JobPage, JobView, Readiness, RowView
 from api.service import OWNER, Service
 from api.uploads import Upload, accept, receive
 from glyphq import results
+from glyphq.charset_rules import MAX_RULE_CHARACTERS, MAX_RULES
 from glyphq.errors import (
     CrossSiteRefused,
     DamagedObject,
@@ -79,6 +80,7 @@ _SUBMISSION = {
                     "properties": {
                         "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
                         **{option: {"type": "string"} for option in Options.__dataclass_fields__},
+                        "charset_rules": {"type": "array", "items": {"type": "string"}},
                     },
                 }
             },
@@ -150,6 +152,16 @@ async def submit(
     request: Request,
     service: Served,
     query: Annotated[dict[str, str], Depends(_query_options)],
+    charset_rules: Annotated[
+        list[str],
+        Query(
+            description="`GLOB=CHARSET`, may be repeated: what can occur on scans whose file name matches the glob. "
+            "The first rule that matches counts; `charset` is for the rest. Globs are those of a shell, case-sensitive "
+            "and on the whole name as it stands in the results; `*` crosses `/` too. "
+            f"At most {MAX_RULES} rules of {MAX_RULE_CHARACTERS} characters.",
+            examples=[["dates/*=digits", "*=letters"]],
+        ),
+    ] = [],  # noqa: B006  # FastAPI makes a new one for each request
     idempotency_key: Annotated[
         str | None, Header(description="Repeats with the same key, body and options answer the same job.")
     ] = None,
@@ -161,10 +173,12 @@ async def submit(
     key = _checked_idempotency_key(idempotency_key)
     wait_seconds = min(_wait_seconds(prefer), service.settings.max_wait_seconds)
     _known_options(request)
-    Options.from_strings(**query)
+    Options.from_strings(charset_rules=charset_rules, **query)
     with Upload(service.ledger, service.settings) as upload:
         await receive(request, upload)
-        options = Options.from_strings(**{**query, **upload.options})
+        options = Options.from_strings(
+            charset_rules=upload.charset_rules or charset_rules, **{**query, **upload.options}
+        )
         job = await run_in_threadpool(accept, upload, options, OWNER, key)
     await run_in_threadpool(service.enqueue, job)
     if wait_seconds:
@@ -205,7 +219,7 @@ def _known_options(request: Request) -> None:
         if name not in Options.__dataclass_fields__:
             known = ", ".join(Options.__dataclass_fields__)
             raise InvalidOption(name[:64], f"There is no option {name[:64]!r}; there are {known}.")
-        if names.count(name) > 1:
+        if names.count(name) > 1 and name != "charset_rules":
             raise InvalidOption(name, f"The option {name} is given {names.count(name)} times.")
 
 

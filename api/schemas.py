@@ -29,6 +29,7 @@ class OptionsView(BaseModel):
     charset: str
     invert: str
     filename_encoding: str
+    charset_rules: list[str]
 
 
 class ModelView(BaseModel):
@@ -76,6 +77,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
         "charset": "all",
         "invert": "auto",
         "filename_encoding": "cp437",
+        "charset_rules": ["dates/*=digits"],
     },
     "models": [],
     "warnings": [],

@@ -26,6 +26,7 @@ from uuid_utils import uuid7
 
 from glyphq.archive import index_zip, raw_batch, sniff
 from glyphq.blobs import BlobWriter
+from glyphq.charset_rules import MAX_RULES
 from glyphq.errors import (
     EmptyInput,
     InvalidOption,
@@ -72,6 +73,7 @@ class Upload:
     ledger: Ledger
     settings: Settings
     options: dict[str, str] = field(default_factory=dict)
+    charset_rules: list[str] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     pixels: bool = False
     size: int = 0
@@ -236,9 +238,19 @@ class _Form:
 
     def _end_part(self) -> None:
         if self._field is not None:
-            if len(self._upload.options) >= _MAX_FIELDS:
-                raise InvalidOption(self._field[:64], f"A form has at most {_MAX_FIELDS} options.")
-            self._upload.options[self._field] = self._content.decode("utf-8", "replace")
+            self._add_option(self._field, self._content.decode("utf-8", "replace"))
+
+    def _add_option(self, name: str, value: str) -> None:
+        options, rules = self._upload.options, self._upload.charset_rules
+        if name == "charset_rules":
+            if len(rules) <= MAX_RULES:  # one too many is enough to be refused
+                rules.append(value)
+            return
+        if name in options:
+            raise InvalidOption(name[:64], f"The option {name[:64]} is given more than once.")
+        if len(options) >= _MAX_FIELDS:
+            raise InvalidOption(name[:64], f"A form has at most {_MAX_FIELDS} options.")
+        options[name] = value
 
     def _on_end(self) -> None:
         self.ended = True

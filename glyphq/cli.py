@@ -75,8 +75,14 @@ TopK = Annotated[
     typer.Option("--top-k", min=1, max=MAX_TOP_K, help="Answers for each scan, best first.", show_default="3"),
 ]
 Charset = Annotated[
-    str | None,
-    typer.Option("--charset", metavar="CHARSET", help="all, digits, letters, or the classes to choose from: 0123ABC."),
+    list[str] | None,
+    typer.Option(
+        "--charset",
+        metavar="[GLOB=]CHARSET",
+        help="all, digits, letters, or the classes to choose from: 0123ABC. With a glob, only for scans whose file "
+        "name it matches ('dates/*=digits'; * crosses / too): may be repeated, the first that matches counts.",
+        show_default="all",
+    ),
 ]
 Polarity = Annotated[
     Invert | None,
@@ -165,7 +171,7 @@ def classify(
 
     Example: glyphq classify scans.zip -o predictions.csv
     """
-    chosen = {"top_k": top_k, "charset": charset, "invert": invert, "filename_encoding": filename_encoding}
+    chosen = {"top_k": top_k, "invert": invert, "filename_encoding": filename_encoding, **_charset_options(charset)}
     expected = _labels_of(truth) if truth else None
     with _service(server, workers) as url, _client(context, url, key) as client:
         with _writing(output, [*scans, *([truth] if truth else [])]) as file:
@@ -234,7 +240,7 @@ def submit(
 
     Example: glyphq submit scans.zip --name "page 7"
     """
-    chosen = {"top_k": top_k, "charset": charset, "invert": invert, "filename_encoding": filename_encoding}
+    chosen = {"top_k": top_k, "invert": invert, "filename_encoding": filename_encoding, **_charset_options(charset)}
     with _client(context, server, key) as client:
         job = _submit(client, scans, name=name, **chosen)
         if not as_json:
@@ -394,6 +400,19 @@ def _service(server: str | None, workers: int | None) -> Iterator[str]:
         with Console(stderr=True).status("Starting a service"):
             service = stack.enter_context(embedded_service(workers=workers))
         yield service.url
+
+
+def _charset_options(given: list[str] | None) -> dict[str, Any]:
+    """From each `--charset`: those with a `=` are rules, the one without is for scans that no rule matches."""
+    plain = [charset for charset in given or () if "=" not in charset]
+    if len(plain) > 1:
+        raise InvalidOption(
+            "charset",
+            f"--charset is given {len(plain)} times without a glob ({', '.join(plain)}). Keep one for all scans, and "
+            "say of the others which they are for: --charset 'dates/*=digits'.",
+        )
+    rules = [rule for rule in given or () if "=" in rule]
+    return {"charset": plain[0] if plain else None, "charset_rules": rules}
 
 
 def _client(context: typer.Context, server: str, key: str | None) -> Client:

@@ -146,6 +146,7 @@ class Client:
         charset: str | None = None,
         invert: str | None = None,
         filename_encoding: str | None = None,
+        charset_rules: Sequence[str] = (),
         idempotency_key: str | None = None,
         on_upload: Callable[[int, int], None] | None = None,
     ) -> JobStatus:
@@ -153,7 +154,8 @@ class Client:
 
         One file is sent as it is. A folder or several inputs are packed, unchanged and sorted by name, into one
         temporary zip. `on_upload(bytes sent, bytes in all)` is called as the upload goes on, from 0 again if it is
-        repeated. Raises InvalidOption and UnsupportedInput before anything is sent.
+        repeated. `charset_rules` are GLOB=CHARSET on the file name, the first that matches counts; see
+        glyphq.charset_rules. Raises InvalidOption and UnsupportedInput before anything is sent.
         """
         chosen = {
             "name": name,
@@ -163,7 +165,8 @@ class Client:
             "filename_encoding": filename_encoding,
         }
         options = {option: str(value) for option, value in chosen.items() if value is not None}
-        Options.from_strings(**options)
+        Options.from_strings(charset_rules=charset_rules, **options)
+        address = _submission_address({**options, "charset_rules": charset_rules})
         key = idempotency_key or str(uuid.uuid4())
         with _opened(scans) as body:
             total = body.seek(0, os.SEEK_END)
@@ -171,8 +174,7 @@ class Client:
             def request() -> httpx.Request:
                 return self._http.build_request(
                     "POST",
-                    "/v1/jobs",
-                    params=options,
+                    address,
                     headers={
                         "Idempotency-Key": key,
                         "Content-Length": str(total),
@@ -314,6 +316,15 @@ def _checked_url(url: str) -> httpx.URL:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise InvalidOption("server", f"{url!r} is not the address of a service, such as {DEFAULT_URL}.")
     return parsed
+
+
+def _submission_address(options: dict[str, str | Sequence[str]]) -> httpx.URL:
+    try:
+        return httpx.URL("/v1/jobs", params=options)
+    except httpx.InvalidURL as error:
+        raise InvalidOption(
+            "charset_rules", "The rules are too long for one address. Give fewer of them, or shorter globs."
+        ) from error
 
 
 def _authorization(key: str | None) -> dict[str, str]:

@@ -4,10 +4,12 @@ A job is accepted once as an immutable `Job` and ends once as an immutable `End`
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
+from glyphq.charset_rules import parse_rules
 from glyphq.errors import InvalidOption
 from glyphq.labels import charset_classes
 
@@ -135,13 +137,17 @@ class Invert(_Described):
 
 @dataclass(frozen=True)
 class Options:
-    """What the submitter chose. Raises InvalidOption, naming the option, for a value out of range."""
+    """What the submitter chose. Raises InvalidOption, naming the option, for a value out of range.
+
+    `charset_rules` are GLOB=CHARSET, as glyphq.charset_rules reads them; `charset` is of rows that no rule matches.
+    """
 
     name: str | None = None
     top_k: int = 3
     charset: str = "all"
     invert: Invert = Invert.AUTO
     filename_encoding: str = "cp437"
+    charset_rules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name is not None and not (0 < len(self.name) <= MAX_NAME_CHARACTERS and self.name.isprintable()):
@@ -149,6 +155,7 @@ class Options:
         if not 1 <= self.top_k <= MAX_TOP_K:
             raise InvalidOption("top_k", f"top_k is a whole number from 1 to {MAX_TOP_K}; {self.top_k} is not.")
         charset_classes(self.charset)
+        parse_rules(self.charset_rules)
         if self.filename_encoding not in FILENAME_ENCODINGS:
             raise InvalidOption(
                 "filename_encoding",
@@ -156,13 +163,16 @@ class Options:
             )
 
     @classmethod
-    def from_strings(cls, /, **values: str) -> Self:
-        """From query or form fields. Raises InvalidOption for an unknown field or one that is not of its type."""
+    def from_strings(cls, /, *, charset_rules: str | Sequence[str] = (), **values: str) -> Self:
+        """From query or form fields; of `charset_rules` there may be several. Raises InvalidOption for an unknown field
+        or one that is not of its type.
+        """
         unknown = sorted(set(values) - set(cls.__dataclass_fields__))
         if unknown:
             known = ", ".join(cls.__dataclass_fields__)
             raise InvalidOption(unknown[0], f"There is no option {unknown[0]!r}; there are {known}.")
-        fields: dict[str, Any] = dict(values)
+        rules = (charset_rules,) if isinstance(charset_rules, str) else tuple(charset_rules)
+        fields: dict[str, Any] = {**values, "charset_rules": rules}
         if "top_k" in values:
             if not re.fullmatch(r"[0-9]{1,3}", values["top_k"]):
                 raise InvalidOption(
@@ -182,6 +192,7 @@ class Options:
             "charset": self.charset,
             "invert": self.invert.value,
             "filename_encoding": self.filename_encoding,
+            "charset_rules": list(self.charset_rules),
         }
 
 

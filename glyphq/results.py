@@ -1,11 +1,12 @@
 """The result schema (Arrow) and its CSV, JSON and NDJSON forms. Knows rows and their text; nothing of storage, HTTP or
 how a label was found.
 
-All batches of one job have the same number k of classes a row. A row that is not classified has null for them.
+All batches of one job have the same number k of classes a row; where a row's charset has fewer, the last ones are null.
+A row that is not classified has null for them all.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -62,8 +63,9 @@ def build(
 ) -> pa.RecordBatch:
     """The result of N inputs: uint32[N] rows, uint8[N, k] classes and float32[N, k] confidences, best first.
 
-    Classes and confidences count only where the status is CLASSIFIED. `rejections` has each REJECTED input by position
-    (0 to N - 1), and no other; ValueError otherwise.
+    Classes and confidences count only where the status is CLASSIFIED; a row that has fewer than k has NaN confidences
+    for the last ones. `rejections` has each REJECTED input by position (0 to N - 1), and no other; ValueError
+    otherwise.
     """
     rejected = {position for position, status in enumerate(statuses) if status is RowStatus.REJECTED}
     if rejected != set(rejections):
@@ -72,13 +74,14 @@ def build(
     details: list[str | None] = [None] * len(statuses)
     for position, rejection in rejections.items():
         reasons[position], details[position] = rejection.reason, rejection.detail
+    fewer = np.isnan(confidences)
     missing = pa.array([status is not RowStatus.CLASSIFIED for status in statuses], pa.bool_())
     columns = [
         pa.array(rows, pa.uint32()),
         pa.array(filenames, pa.string()),
         pa.array(statuses, pa.string()),
-        _lists(classes, missing),
-        _lists(confidences, missing),
+        _lists(classes, fewer, missing),
+        _lists(confidences, fewer, missing),
         pa.array(reasons, pa.string()),
         pa.array(details, pa.string()),
     ]
@@ -128,21 +131,21 @@ def csv_header(top_k: int) -> bytes:
 
 
 def to_csv(batch: pa.RecordBatch, top_k: int) -> bytes:
-    """RFC 4180 in UTF-8 with "\\n" line ends; `top_k` label columns, the last ones empty where the batch has fewer.
+    """RFC 4180 in UTF-8 with "\\n" line ends; `top_k` label columns, the last ones empty where a row has fewer.
 
     In CSV only, text that a spreadsheet would run as a formula gets a leading apostrophe, and control characters other
     than tab and line breaks become U+FFFD.
     """
     if not batch.num_rows:
         return b""
-    classified = pc.equal(batch.column("status"), RowStatus.CLASSIFIED.value)
     labels, confidences = _values(batch, "labels"), _steps(_values(batch, "confidences"))
-    label_texts, confidence_texts = pa.array(list(LABELS)), _confidence_texts()
+    answered, label_texts, confidence_texts = _answered(batch), pa.array(list(LABELS)), _confidence_texts()
     ranked: list[pa.Array] = []
     for rank in range(top_k):
         if rank < labels.shape[1]:
-            ranked.append(pc.if_else(classified, label_texts.take(pa.array(labels[:, rank])), ""))
-            ranked.append(pc.if_else(classified, confidence_texts.take(pa.array(confidences[:, rank])), ""))
+            shown = pa.array(answered[:, rank])
+            ranked.append(pc.if_else(shown, label_texts.take(pa.array(labels[:, rank])), ""))
+            ranked.append(pc.if_else(shown, confidence_texts.take(pa.array(confidences[:, rank])), ""))
         else:
             ranked += [pa.repeat("", batch.num_rows)] * 2
     lines = pc.binary_join_element_wise(
@@ -162,15 +165,16 @@ def to_csv(batch: pa.RecordBatch, top_k: int) -> bytes:
 def to_row_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """Row objects as the API gives them: label and confidence are null, and `top` is empty, unless classified."""
     labels, steps = _values(batch, "labels").tolist(), _steps(_values(batch, "confidences")).tolist()
+    numbers = _answered(batch).sum(axis=1).tolist()
     columns = (batch.column(name).to_pylist() for name in ("row", "filename", "status", "reason", "detail"))
     rows = []
-    for row, filename, status, reason, detail, classes, confidences in zip(*columns, labels, steps, strict=True):
-        top: list[dict[str, Any]] = []
-        if status == RowStatus.CLASSIFIED:
-            top = [
-                {"label": LABELS[index], "confidence": step / CONFIDENCE_STEPS}
-                for index, step in zip(classes, confidences, strict=True)
-            ]
+    for row, filename, status, reason, detail, number, classes, confidences in zip(
+        *columns, numbers, labels, steps, strict=True
+    ):
+        top: list[dict[str, Any]] = [
+            {"label": LABELS[index], "confidence": step / CONFIDENCE_STEPS}
+            for index, step in zip(classes[:number], confidences[:number], strict=True)
+        ]
         best = top[0] if top else {"label": None, "confidence": None}
         rows.append(
             {"row": row, "filename": filename, "status": status, **best, "top": top, "reason": reason, "detail": detail}
@@ -189,15 +193,28 @@ def _label_columns(top_k: int) -> list[str]:
     return ["label", "confidence", *later]
 
 
-def _lists(values: NDArray[Any], missing: pa.BooleanArray) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1], mask=missing)
+def _lists(values: NDArray[Any], fewer: NDArray[np.bool_], missing: pa.BooleanArray) -> pa.FixedSizeListArray:
+    flat = pa.array(values.ravel(), mask=fewer.ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=missing)
 
 
 def _values(batch: pa.RecordBatch, column: str) -> NDArray[Any]:
     """[N, k] of a list column; zero where the row has none."""
+    return _reshaped(batch, column, lambda flat: flat.fill_null(0))
+
+
+def _answered(batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    """bool[N, k]: whether a row has an answer at each rank."""
+    classified = pc.equal(batch.column("status"), RowStatus.CLASSIFIED.value).to_numpy(zero_copy_only=False)
+    answered: NDArray[np.bool_] = _reshaped(batch, "labels", pc.is_valid) & classified[:, np.newaxis]
+    return answered
+
+
+def _reshaped(batch: pa.RecordBatch, column: str, compute: Callable[[pa.Array], pa.Array]) -> NDArray[Any]:
+    """[N, k] computed from the values of a list column."""
     lists = batch.column(column)
     flat = lists.values.slice(lists.offset * lists.type.list_size, len(lists) * lists.type.list_size)
-    values: NDArray[Any] = flat.fill_null(0).to_numpy(zero_copy_only=False)
+    values: NDArray[Any] = compute(flat).to_numpy(zero_copy_only=False)
     return values.reshape(len(lists), lists.type.list_size)
 
 

@@ -8,6 +8,7 @@ import faulthandler
 import logging
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -21,6 +22,7 @@ from redis import RedisError
 
 from glyphq import results
 from glyphq.archive import INDEX_SCHEMA, extract
+from glyphq.charset_rules import CharsetRule, charset_chooser, parse_rules
 from glyphq.errors import DamagedObject, GlyphqError, JobNotFound
 from glyphq.jobs import Job, Kind, Reason, Rejection, RowStatus
 from glyphq.labels import LABELS, charset_classes
@@ -155,7 +157,7 @@ def classify(
     batches, first = [], 0
     for (job, _), index, part in zip(parts, indexes, outcomes, strict=True):
         seen = sum(isinstance(outcome, np.ndarray) for outcome in part)
-        batches.append(_rows(process, job, index, part, logits[first : first + seen]))
+        batches.append(_rows(process, job, index, part, logits[first : first + seen], pulse))
         first += seen
     return batches
 
@@ -216,16 +218,24 @@ def _pixel_row(content: bytes | memoryview) -> Picture | None:
 
 
 def _rows(
-    process: Process, job: Job, index: pa.RecordBatch, outcomes: Sequence[Outcome], logits: NDArray[np.float32]
+    process: Process,
+    job: Job,
+    index: pa.RecordBatch,
+    outcomes: Sequence[Outcome],
+    logits: NDArray[np.float32],
+    pulse: Callable[[], None],
 ) -> pa.RecordBatch:
     """Outcomes in order, and float32[M, 47] for the M of them that are pictures -> the chunk's result."""
-    allowed = charset_classes(job.options.charset)
-    best = min(job.options.top_k, len(allowed))
     statuses = [_status(outcome) for outcome in outcomes]
-    pictured = np.array([status is RowStatus.CLASSIFIED for status in statuses])
-    classes = np.zeros((len(outcomes), best), np.uint8)
-    confidences = np.zeros((len(outcomes), best), np.float32)
-    classes[pictured], confidences[pictured] = answers(logits, process.temperature, allowed, best)
+    pictured = np.flatnonzero([status is RowStatus.CLASSIFIED for status in statuses])
+    rules, charset, top_k = parse_rules(job.options.charset_rules), job.options.charset, job.options.top_k
+    largest = max(len(charset_classes(each)) for each in (charset, *(rule.charset for rule in rules)))
+    classes = np.zeros((len(outcomes), min(top_k, largest)), np.uint8)
+    confidences = np.full(classes.shape, np.nan, np.float32)
+    for own, members in _by_charset(rules, charset, index.column("name").take(pictured), pulse).items():
+        allowed = charset_classes(own)
+        best, rows = min(top_k, len(allowed)), pictured[members]
+        classes[rows, :best], confidences[rows, :best] = answers(logits[members], process.temperature, allowed, best)
     return results.build(
         index.column("row").to_numpy(),
         index.column("name"),
@@ -234,6 +244,20 @@ def _rows(
         confidences,
         {position: outcome for position, outcome in enumerate(outcomes) if isinstance(outcome, Rejection)},
     )
+
+
+def _by_charset(
+    rules: Sequence[CharsetRule], otherwise: str, names: pa.StringArray, pulse: Callable[[], None]
+) -> dict[str, list[int]]:
+    """Charset -> the positions of the names that have it. `pulse`, for a long name is slow to match with a bad glob."""
+    if not rules:
+        return {otherwise: list(range(len(names)))}
+    charset_of = charset_chooser(rules, otherwise)
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for position, name in enumerate(names.to_pylist()):
+        groups[charset_of(name)].append(position)
+        pulse()
+    return groups
 
 
 def _status(outcome: Outcome) -> RowStatus:

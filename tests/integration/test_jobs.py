@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import threading
 import uuid
 
@@ -173,6 +175,35 @@ def test_a_charset_restricts_the_labels_and_raises_their_confidence(http, scans)
     assert {answer["label"] for row in digits for answer in row["top"]} == set("0O1I")
     assert all(abs(sum(answer["confidence"] for answer in row["top"]) - 1) < 0.001 for row in digits)
     assert {row["label"] for row in free} - set("0O1I")
+
+
+def test_rules_give_each_row_of_a_form_its_own_charset(http, client: Client, service: EmbeddedService, scans, tmp_path):
+    form = {f"{'dates' if number % 2 else 'names'}/{name}": scan for number, (name, scan) in enumerate(scans.items())}
+    (tmp_path / "form.zip").write_bytes(zip_of({**form, "mark.png": next(iter(scans.values()))}))
+    command = [sys.executable, "-m", "glyphq.cli", "classify", tmp_path / "form.zip", "--server", service.url]
+    charsets = ("--charset", "X", "--charset", "dates/*=digits", "--charset", "*/*=letters")
+    done = subprocess.run([*command, *charsets, "--top-k", "3"], capture_output=True, text=True, check=True)
+    lines = list(csv.DictReader(io.StringIO(done.stdout)))
+    allowed = {"dates": set("0123456789"), "names": set(LABELS[10:]), "mark.png": {"X", ""}}
+    for line in lines:
+        assert {line["label"], line["label_2"], line["label_3"]} <= allowed[line["filename"].split("/")[0]]
+
+    rules = ["dates/*=digits", "*/*=letters"]
+    by_client = client.submit(tmp_path / "form.zip", charset="X", charset_rules=rules)
+    client.wait(by_client.id)
+    assert by_client.raw["options"]["charset_rules"] == rules
+    assert client.results(by_client.id).decode() == done.stdout
+    parts = [("file", (name, scan)) for name, scan in form.items()]
+    answer = http.post("/v1/jobs", files=parts, data={"charset_rules": rules}, headers={"Prefer": "wait=30"}).json()
+    assert answer["options"]["charset_rules"] == rules
+    assert [row["label"] for row in answer["results"]] == [line["label"] for line in lines[:-1]]
+
+
+def test_a_hundred_long_rules_can_be_asked_for(client: Client, scans):
+    rules = ["x" * 498 + "=0"] * 99 + ["*=" + "O" * 498]
+    job = client.submit(zip_of(scans), charset_rules=rules)
+    client.wait(job.id)
+    assert {line["label"] for line in csv.DictReader(io.StringIO(client.results(job.id).decode()))} == {"O"}
 
 
 @pytest.mark.parametrize(

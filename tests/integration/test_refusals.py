@@ -96,6 +96,8 @@ def test_an_upload_over_the_limit_without_a_length_is_refused(http):
         ({"topk": "3"}, "topk"),
         ({"cls": "3"}, "cls"),
         ([("top_k", "1"), ("top_k", "9")], "top_k"),
+        ({"charset_rules": ["*=letters", "digits"]}, "charset_rules"),
+        ({"charset_rules": ["*=0"] * 101}, "charset_rules"),
     ],
 )
 def test_a_malformed_option(http, scans, query, option):
@@ -107,6 +109,16 @@ def test_an_unknown_field_of_a_form_is_named(http):
     for name in ("topk", "cls"):
         answer = http.post("/v1/jobs", files={"file": ("a.png", b"x")}, data={name: "3"})
         assert refused(answer, 422, "invalid-option")["option"] == name
+
+
+def test_a_malformed_or_repeated_field_of_a_form(http):
+    for data, option in (
+        ({"charset_rules": ["*=letters", "=0"]}, "charset_rules"),
+        ({"charset_rules": ["*=0"] * 102}, "charset_rules"),
+        ({"top_k": ["1", "9"]}, "top_k"),
+    ):
+        answer = http.post("/v1/jobs", files={"file": ("a.png", b"x")}, data=data)
+        assert refused(answer, 422, "invalid-option")["option"] == option
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,16 @@ class TestClassify:
         assert submitted.headers["Authorization"] == "Bearer secret"
         assert fetched.url.params["format"] == "ndjson"
 
+    @pytest.mark.parametrize("verb", ["classify", "submit"])
+    def test_charsets_with_a_glob_are_rules_in_order_and_one_without_is_for_the_rest(
+        self, run: Run, scans: Path, service: FakeService, verb: str
+    ) -> None:
+        given = ("--charset", "a=b/*=digits", "--charset", "ABC", "--charset", "*=letters")
+        assert run(verb, scans, "--server", "http://service", *given).code == 0
+        params = service.requests[0].url.params
+        assert params.get_list("charset_rules") == ["a=b/*=digits", "*=letters"]
+        assert params.get_list("charset") == ["ABC"]
+
     def test_rejected_rows_are_warned_of(self, run: Run, scans: Path, service: FakeService) -> None:
         service.rejected = 1
         done = run("classify", scans, "--server", "http://service")
@@ -362,6 +372,15 @@ class TestMisuse:
         done = run("submit", scans, "--charset", "?")
         assert done.code == 2
         assert done.err.startswith("error: The charset has characters that are no class")
+
+    def test_two_charsets_for_all_scans_are_refused_with_what_to_write(
+        self, run: Run, scans: Path, service: FakeService
+    ) -> None:
+        done = run("classify", scans, "--charset", "digits", "--charset", "letters")
+        assert done.code == 2
+        assert done.err.startswith("error: --charset is given 2 times without a glob (digits, letters). Keep one")
+        assert "--charset 'dates/*=digits'" in done.err
+        assert service.requests == []
 
     def test_a_file_that_cannot_be_read_is_one_line(self, run: Run, scans: Path, service: FakeService) -> None:
         def vanish(_request: httpx.Request) -> None:

@@ -128,10 +128,26 @@ class TestSubmit:
         service.client().submit(b"an image", top_k=1, charset="digits", name="Ünit 7")
         assert dict(service.requests[0].url.params) == {"top_k": "1", "charset": "digits", "name": "Ünit 7"}
 
+    def test_rules_are_sent_one_by_one_in_order(self) -> None:
+        service = Service(accepted())
+        service.client().submit(b"an image", charset_rules=["dates/*=digits", "*=letters"])
+        assert service.requests[0].url.params.multi_items() == [
+            ("charset_rules", "dates/*=digits"),
+            ("charset_rules", "*=letters"),
+        ]
+
+    def test_rules_that_no_address_can_hold_are_told_before_anything_is_sent(self) -> None:
+        service = Service(accepted())
+        with pytest.raises(InvalidOption, match="too long for one address"):
+            service.client().submit(b"an image", charset_rules=["ж" * 490 + "=digits"] * 100)
+        assert service.requests == []
+
     def test_a_wrong_option_is_told_before_anything_is_sent(self) -> None:
         service = Service(accepted())
         with pytest.raises(InvalidOption, match="top_k"):
             service.client().submit(b"an image", top_k=99)
+        with pytest.raises(InvalidOption, match="'digits' has no ="):
+            service.client().submit(b"an image", charset_rules=["digits"])
         assert service.requests == []
 
     def test_a_folder_becomes_a_zip_sorted_by_name_with_what_is_in_it_unchanged(self, folder: Path) -> None:

@@ -91,7 +91,7 @@ class TestCounts:
 
 class TestOptions:
     def test_without_a_choice_they_are_the_defaults(self) -> None:
-        assert Options.from_strings() == Options() == Options(None, 3, "all", Invert.AUTO, "cp437")
+        assert Options.from_strings() == Options() == Options(None, 3, "all", Invert.AUTO, "cp437", ())
 
     def test_strings_become_what_they_say(self) -> None:
         chosen = Options.from_strings(
@@ -100,9 +100,11 @@ class TestOptions:
         assert chosen == Options("October", 10, "digits", Invert.YES, "cp866")
 
     def test_what_is_shown_can_be_handed_in_again(self) -> None:
-        options = Options("October", 10, "xyz", Invert.NO, "utf-8")
-        shown = {name: str(value) for name, value in options.as_dict().items()}
-        assert Options.from_strings(**shown) == options
+        options = Options("October", 10, "xyz", Invert.NO, "utf-8", ("dates/*=digits", "*=letters"))
+        shown = options.as_dict()
+        rules = shown.pop("charset_rules")
+        texts = {name: str(value) for name, value in shown.items()}
+        assert Options.from_strings(charset_rules=rules, **texts) == options
 
     @pytest.mark.parametrize(
         ("option", "text"),
@@ -127,6 +129,9 @@ class TestOptions:
             ("charset", ""),
             ("charset", "é"),
             ("charset", "Digits!"),
+            ("charset_rules", "digits"),
+            ("charset_rules", "=digits"),
+            ("charset_rules", "*=é"),
             ("invert", "maybe"),
             ("invert", ""),
             ("invert", "YES"),
@@ -145,6 +150,10 @@ class TestOptions:
     def test_an_unknown_option_is_answered_with_the_known_ones(self) -> None:
         with pytest.raises(InvalidOption, match="name, top_k, charset, invert, filename_encoding"):
             Options.from_strings(topk="3")
+
+    def test_rules_are_checked_however_options_are_made(self) -> None:
+        with pytest.raises(InvalidOption, match="'digits' has no ="):
+            Options(charset_rules=("*=letters", "digits"))
 
     @pytest.mark.parametrize("name", ["a", "x" * MAX_NAME_CHARACTERS, "Прописи, 2-й класс", "a b"])
     def test_a_name_of_printable_characters_is_taken(self, name: str) -> None:

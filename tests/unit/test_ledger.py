@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import threading
 import time
@@ -238,6 +239,19 @@ class TestAccept:
         assert fresh(ledger).job("local", job.id) == job
         assert job.interactive
 
+    def test_rules_in_the_record_are_read_back_in_order(self, ledger: Ledger) -> None:
+        options = Options(charset_rules=("dates/*=digits", "=/ж*=AB", "*=letters"))
+        job = ledger.accept(replace(prepared(ledger), options=options))
+        assert fresh(ledger).job("local", job.id).options == options
+
+    def test_a_record_from_before_there_were_rules_has_none(self, ledger: Ledger) -> None:
+        job = accepted(ledger)
+        key = record_key("local", job.id)
+        record = json.loads(unseal(key, ledger.blobs.get(key) or b""))
+        del record["options"]["charset_rules"]
+        ledger.blobs.replace(key, seal(json.dumps(record).encode() + b"\n"))
+        assert fresh(ledger).job("local", job.id) == job
+
     def test_there_is_no_job_before_it_is_accepted(self, ledger: Ledger) -> None:
         job = prepared(ledger)
         with pytest.raises(JobNotFound):
@@ -309,6 +323,16 @@ class TestIdempotency:
         with pytest.raises(IdempotencyMismatch):
             ledger.accept(prepared(ledger, key=KEY, top_k=5))
         assert ledger.ids("local") == [first.id]
+
+    def test_other_rules_or_another_order_of_them_are_refused(self, ledger: Ledger) -> None:
+        def ruled(*rules: str) -> Job:
+            return replace(prepared(ledger, key=KEY), options=Options(charset_rules=rules))
+
+        first = ledger.accept(ruled("a*=digits", "*=letters"))
+        assert ledger.accept(ruled("a*=digits", "*=letters")) == first
+        for other in ((), ("*=letters", "a*=digits"), ("a*=digits",)):
+            with pytest.raises(IdempotencyMismatch):
+                ledger.accept(ruled(*other))
 
     def test_a_record_that_was_never_written_is_created_for_whoever_comes_next(self, ledger: Ledger) -> None:
         first = accepted(ledger, key=KEY)

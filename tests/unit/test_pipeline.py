@@ -44,7 +44,7 @@ def process(tmp_path: Path, server: str, redis: Redis, engine: Engine) -> Proces
     return Process("test", settings, ledger, progress, dispatcher, engine, Model("digest", engine.name), 1.5)
 
 
-def submitted(process: Process, content: bytes | None = None) -> Job:
+def submitted(process: Process, content: bytes | None = None, options: Options | None = None) -> Job:
     """A zip in the bulk lane, accepted and sent."""
     if content is None:
         buffer = io.BytesIO()
@@ -56,23 +56,26 @@ def submitted(process: Process, content: bytes | None = None) -> Job:
     chunks = write_index(index, index_zip(io.BytesIO(content), limits, "cp437").batches())
     process.ledger.blobs.create(input_key(job_id), content)
     process.ledger.blobs.create(index_key(job_id), index.getvalue())
-    return accepted(process, job_id, Kind.ZIP, content, chunks, archive_limits=asdict(limits))
+    return accepted(process, job_id, Kind.ZIP, content, chunks, archive_limits=asdict(limits), options=options)
 
 
-def asked(process: Process, scan: bytes) -> Job:
+def asked(process: Process, scan: bytes, options: Options | None = None) -> Job:
     """A single image in the interactive lane, accepted and waiting."""
     index = io.BytesIO()
     chunks = write_index(index, iter([raw_batch(["a.png"], [0], [len(scan)])]))
     inline_index = index.getvalue()[chunks[0].offset :]
-    return accepted(process, str(uuid7()), Kind.IMAGE, scan, chunks, inline_index=inline_index, inline_input=scan)
+    more = {"inline_index": inline_index, "inline_input": scan, "options": options}
+    return accepted(process, str(uuid7()), Kind.IMAGE, scan, chunks, **more)
 
 
-def accepted(process: Process, job_id: str, kind: Kind, content: bytes, chunks, **more) -> Job:
+def accepted(
+    process: Process, job_id: str, kind: Kind, content: bytes, chunks, options: Options | None = None, **more
+) -> Job:
     job = Job(
         id=job_id,
         owner="local",
         kind=kind,
-        options=Options(),
+        options=options or Options(),
         input_sha256=hashlib.sha256(content).hexdigest(),
         input_bytes=len(content),
         total=sum(chunk.rows for chunk in chunks),
@@ -156,6 +159,35 @@ class TestChunks:
         monkeypatch.setattr(pipeline, "decode", cancelling)
         work(process, job, 0)
         assert process.ledger.stored_chunks(job) == set()
+
+
+class TestCharsetRules:
+    def chosen(self, process: Process, **options) -> list[dict[str, float]]:
+        """Of each row, its answers with their confidences."""
+        job = submitted(process, options=Options(**options))
+        work(process, job)
+        return [{answer["label"]: answer["confidence"] for answer in row["top"]} for row in rows(process, job)]
+
+    def test_each_row_is_answered_within_its_own_charset(self, process):
+        rules = ("scan-00000.png=0", "*-0000[1-3]*=digits", "scan-00001.png=letters")
+        mixed = self.chosen(process, top_k=10, charset="AB", charset_rules=rules)
+        alone = {charset: self.chosen(process, top_k=10, charset=charset) for charset in ("0", "digits", "AB")}
+        expected = ["0", "digits", "digits", "digits", "AB", "AB"]  # the last two match no rule
+        assert mixed == [alone[charset][row] for row, charset in enumerate(expected)]
+        assert [len(answers) for answers in mixed] == [1, 10, 10, 10, 2, 2]
+        assert all(abs(sum(answers.values()) - 1) < 0.001 for answers in mixed)
+
+    def test_all_batches_of_a_job_have_the_same_schema_whatever_charsets_are_in_them(self, process):
+        job = submitted(process, options=Options(top_k=5, charset="0", charset_rules=("scan-00000.png=ABC",)))
+        work(process, job)
+        found = [process.ledger.result(job, chunk)[0] for chunk in range(2)]
+        assert [batch.schema for batch in found] == [results.result_schema(3)] * 2
+
+    def test_they_hold_for_a_single_image(self, process):
+        scan = SCANS["scan-00000.png"]
+        job = asked(process, scan, Options(charset_rules=("b.png=digits", "a.png=XY")))
+        pipeline.drain(process)
+        assert {answer["label"] for answer in rows(process, job)[0]["top"]} == {"X", "Y"}
 
 
 class TestDamage:

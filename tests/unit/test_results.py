@@ -41,6 +41,19 @@ def four_rows() -> pa.RecordBatch:
     )
 
 
+def mixed_rows() -> pa.RecordBatch:
+    """Rows of a charset of three, of one, and a blank."""
+    nan = float("nan")
+    return build(
+        np.arange(3, dtype=np.uint32),
+        ["a.png", "1.png", "blank.png"],
+        [RowStatus.CLASSIFIED, RowStatus.CLASSIFIED, RowStatus.BLANK],
+        np.array([[10, 11, 12], [0, 0, 0], [0, 0, 0]], np.uint8),
+        np.array([[0.9, 0.06, 0.04], [1, nan, nan], [nan, nan, nan]], np.float32),
+        {},
+    )
+
+
 def named(filename: str) -> pa.RecordBatch:
     return cancelled(np.zeros(1, np.uint32), [filename], 1)
 
@@ -72,6 +85,13 @@ class TestCsv:
         lines = read_csv(csv_header(3) + to_csv(four_rows(), 3))
         assert lines[0][6:8] == ["label_3", "confidence_3"]
         assert lines[1][4:8] == ["a", "0.0100", "", ""]
+
+    def test_leaves_label_columns_empty_that_a_rows_own_charset_does_not_fill(self) -> None:
+        assert to_csv(mixed_rows(), 3).decode() == (
+            "0,a.png,A,0.9000,B,0.0600,C,0.0400,classified,,\n"
+            "1,1.png,0,1.0000,,,,,classified,,\n"
+            "2,blank.png,,,,,,,blank,,\n"
+        )
 
     def test_of_a_slice_has_the_rows_of_the_slice(self) -> None:
         lines = to_csv(four_rows(), 2).splitlines(keepends=True)
@@ -152,6 +172,12 @@ class TestJson:
         assert lines.pop() == ""
         assert [json.loads(line) for line in lines] == to_row_dicts(four_rows())
 
+    def test_rows_have_as_many_answers_as_their_own_charset_has(self) -> None:
+        lines = [json.loads(line) for line in to_ndjson(mixed_rows()).splitlines()]
+        assert [[answer["label"] for answer in line["top"]] for line in lines] == [["A", "B", "C"], ["0"], []]
+        assert [line["label"] for line in lines] == ["A", "0", None]
+        assert to_row_dicts(mixed_rows().slice(1)) == lines[1:]
+
     def test_a_line_break_in_a_name_does_not_break_the_line(self) -> None:
         line = to_ndjson(named("a\n=b\0ж")).decode()
         assert line.count("\n") == 1
@@ -177,6 +203,12 @@ class TestArrow:
         batch, model = deserialize(serialize(four_rows(), MODEL))
         assert batch.equals(four_rows())
         assert model == model_of(batch.schema) == MODEL
+
+    def test_answers_that_a_row_does_not_have_are_null(self) -> None:
+        batch, _ = deserialize(serialize(mixed_rows(), MODEL))
+        assert batch.column("labels").to_pylist() == [[10, 11, 12], [0, None, None], None]
+        assert batch.equals(mixed_rows())
+        assert batch.schema.remove_metadata() == result_schema(3)
 
     def test_is_written_as_short_as_its_slice(self) -> None:
         batch, _ = deserialize(serialize(four_rows().slice(2, 1), MODEL))
