@@ -107,7 +107,7 @@ class JobView(BaseModel):
     eta_seconds: float | None = None
     options: OptionsView | None = None
     models: list[ModelView] = []
-    warnings: list[str] = []
+    warnings: list[str] = Field([], description="What looks wrong with the batch as a whole, in sentences.")
     links: dict[str, str]
     results: list[RowView] | None = Field(None, description="Of a single image or a handful, when waited for.")
 
@@ -164,6 +164,7 @@ def job_view(job: Job, end: End | None, counts: Counts, now: float) -> JobView:
         eta_seconds=round(counts.pending / rate, 1) if rate and not end else None,
         options=OptionsView(**job.options.as_dict()),
         models=[ModelView(digest=model.digest, engine=model.engine) for model in end.models] if end else [],
+        warnings=counts.warnings(),
         links=_links(job.id),
     )
 

@@ -4,9 +4,9 @@ A job is accepted once as an immutable `Job` and ends once as an immutable `End`
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from typing import Any, ClassVar, Self
 
 from glyphq.charset_rules import parse_rules
@@ -20,6 +20,15 @@ FILENAME_ENCODINGS = ("cp437", "utf-8", "cp866", "cp1251", "koi8-r", "cp1252", "
 
 # How pydantic writes bytes when it stores a record as JSON.
 _BASE64: dict[str, str] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
+
+
+DOUBTFUL_CONFIDENCE = 0.5
+
+# Shares of a job's rows from which it is warned of. In EMNIST, and in scans of pencil and tablet, at most 4 % are
+# doubtful and 0.3 % seem to be several; turned or mirrored, 18 to 38 % are doubtful; two side by side, 91 to 99 % are
+# several.
+_INVERTED, _SEVERAL, _DOUBTFUL, _BLANK = 0.2, 0.3, 0.12, 0.5
+_ENOUGH = 20  # rows; of fewer, shares say nothing
 
 
 class _Described(StrEnum):
@@ -74,6 +83,14 @@ class Reason(_Described):
     STORED_INPUT_DAMAGED = "stored_input_damaged", "The stored input no longer matches what was uploaded."
 
 
+class Sign(IntFlag):
+    """What looks wrong with one picture; glyphq.vision.signs tells it."""
+
+    NONE = 0
+    INVERTED = 1  # dark ink on a light ground
+    SEVERAL = 2  # characters side by side, with nothing between them
+
+
 @dataclass(frozen=True)
 class Rejection:
     """Why an input has no answer: a stable reason and a sentence for a person."""
@@ -91,13 +108,28 @@ class Rejection:
 class Counts:
     """Rows by status. `total` = classified + blank + rejected + cancelled + pending, always; pending is 0 at the
     end.
+
+    `doubtful`, `inverted` and `several` are of the classified rows those with a sign that something is off; see
+    `warnings`.
     """
+
+    COUNTED: ClassVar = ("classified", "blank", "rejected", "doubtful", "inverted", "several")
+    """What the result of a chunk adds."""
 
     total: int
     classified: int = 0
     blank: int = 0
     rejected: int = 0
     cancelled: int = 0
+    doubtful: int = 0
+    inverted: int = 0
+    several: int = 0
+
+    @classmethod
+    def summed(cls, total: int, parts: Iterable[Self]) -> Self:
+        """Of a job with `total` rows, from what its chunks came to."""
+        parts = list(parts)
+        return cls(total, **{name: sum(getattr(part, name) for part in parts) for name in cls.COUNTED})
 
     @property
     def pending(self) -> int:
@@ -106,6 +138,30 @@ class Counts:
     @property
     def done(self) -> int:
         return self.total - self.pending
+
+    def warnings(self) -> list[str]:
+        """What looks wrong with the batch as a whole, a sentence each that says what to do."""
+        found = []
+        if self.inverted > _INVERTED * self.classified:
+            found.append(
+                f"{self.inverted:,} of {self.classified:,} look inverted, dark ink on a light ground. "
+                "Submit scans with invert=auto, and pixel rows as EMNIST's: 0 is the ground."
+            )
+        if self.done < _ENOUGH:
+            return found
+        if self.several > _SEVERAL * self.classified:
+            found.append(
+                f"{self.several:,} of {self.classified:,} seem to hold more than one character. Cut them apart: "
+                "each scan is answered with one character."
+            )
+        elif self.doubtful > _DOUBTFUL * self.classified and not found:
+            found.append(
+                f"{self.doubtful:,} of {self.classified:,} have a confidence under {DOUBTFUL_CONFIDENCE}: they are "
+                "unlike what the network knows. Are they turned, mirrored, or of another alphabet?"
+            )
+        if self.blank > _BLANK * self.done:
+            found.append(f"{self.blank:,} of {self.done:,} have no ink on them. Is the right layer or page scanned?")
+        return found
 
     def as_dict(self) -> dict[str, int]:
         return {

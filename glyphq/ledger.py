@@ -354,12 +354,7 @@ class Ledger:
             if found is not None:
                 good[chunk] = results.counts(found[0])
                 models[found[1]] = None
-        counts = Counts(
-            job.total,
-            classified=sum(part.classified for part in good.values()),
-            blank=sum(part.blank for part in good.values()),
-            rejected=sum(part.rejected for part in good.values()),
-        )
+        counts = Counts.summed(job.total, good.values())
         return End(JobState.COMPLETED, counts, frozenset(good), tuple(models), time.time())
 
     def _create_end(self, job: Job, end: End) -> bool:

@@ -112,13 +112,11 @@ local chunk, chunks, window = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if redis.call('HGET', counts, 'ended') then return {0, now, {}} end
 redis.call('HDEL', out, chunk)
 if redis.call('SETBIT', done, chunk, 1) == 0 then
-  redis.call('HINCRBY', counts, 'classified', ARGV[4])
-  redis.call('HINCRBY', counts, 'blank', ARGV[5])
-  redis.call('HINCRBY', counts, 'rejected', ARGV[6])
+  for i = 7, #ARGV, 2 do redis.call('HINCRBY', counts, ARGV[i], ARGV[i + 1]) end
   redis.call('HINCRBY', counts, 'chunks', 1)
 end
-for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[7]) end
-redis.call('PUBLISH', ARGV[8], ARGV[9])
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[4]) end
+redis.call('PUBLISH', ARGV[5], ARGV[6])
 return {tonumber(redis.call('HGET', counts, 'chunks')), now, pick(done, out, chunks, window, now)}
 """
 )
@@ -161,13 +159,15 @@ return {now, lost}
 _REBUILD = """
 local done, out, counts = KEYS[1], KEYS[2], KEYS[3]
 redis.call('DEL', done)
-redis.call('HDEL', counts, 'classified', 'blank', 'rejected', 'chunks', 'ended')
-for i = 5, #ARGV do
+redis.call('HDEL', counts, 'ended')
+local chunks = 2 + 2 * ARGV[2]  -- before them, ARGV[2] pairs of what is counted and how many
+for i = 3, chunks, 2 do redis.call('HSET', counts, ARGV[i], ARGV[i + 1]) end
+for i = chunks + 1, #ARGV do
   redis.call('SETBIT', done, ARGV[i], 1)
   redis.call('HDEL', out, ARGV[i])
 end
-redis.call('HSET', counts, 'classified', ARGV[1], 'blank', ARGV[2], 'rejected', ARGV[3], 'chunks', #ARGV - 4)
-for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[4]) end
+redis.call('HSET', counts, 'chunks', #ARGV - chunks)
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[1]) end
 return 1
 """
 
@@ -223,6 +223,11 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('RENAME', KEYS[1], KEYS[2])
 return 1
 """
+
+
+def _counted(rows: Counts) -> list[str | int]:
+    """Names and numbers in turn."""
+    return [part for name in Counts.COUNTED for part in (name, getattr(rows, name))]
 
 
 @dataclass(frozen=True)
@@ -304,8 +309,8 @@ class Progress:
     def done(self, job_id: str, chunk: int, chunks: int, rows: Counts) -> tuple[bool, Sending]:
         """Mark a chunk done and tell whoever follows. Answers whether all are done, and what to send next."""
         keys = [_done(job_id), _out(job_id), _counts(job_id)]
-        numbers = [chunk, chunks, self._window, rows.classified, rows.blank, rows.rejected]
-        finished, now, picked = self._done_script(keys, [*numbers, _JOB_TTL_SECONDS, EVENTS, job_id])
+        arguments = [chunk, chunks, self._window, _JOB_TTL_SECONDS, EVENTS, job_id, *_counted(rows)]
+        finished, now, picked = self._done_script(keys, arguments)
         return finished >= chunks, Sending(tuple(picked), now)
 
     def lost_chunks(self, job_id: str, queue: str) -> Sending:
@@ -324,14 +329,14 @@ class Progress:
     def rebuild(self, job_id: str, chunks: Sequence[int], rows: Counts) -> None:
         """Make bits and counts say what the ledger says."""
         keys = [_done(job_id), _out(job_id), _counts(job_id)]
-        self._rebuild(keys, [rows.classified, rows.blank, rows.rejected, _JOB_TTL_SECONDS, *chunks])
+        self._rebuild(keys, [_JOB_TTL_SECONDS, len(Counts.COUNTED), *_counted(rows), *chunks])
 
     def counts(self, job_id: str, total: int) -> Counts | None:
         """Rows by status so far; None where Redis knows nothing of the job."""
         found = cast("dict[str, str]", self.redis.hgetall(_counts(job_id)))
         if "chunks" not in found:
             return None
-        numbers = {name: int(found.get(name, "0")) for name in ("classified", "blank", "rejected")}
+        numbers = {name: int(found.get(name, "0")) for name in Counts.COUNTED}
         return Counts(total, **numbers)
 
     def forget(self, owner: str, job_id: str) -> None:

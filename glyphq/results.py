@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from glyphq.jobs import Counts, Model, Rejection, RowStatus
+from glyphq.jobs import DOUBTFUL_CONFIDENCE, Counts, Model, Rejection, RowStatus, Sign
 from glyphq.labels import LABELS
 
 CONFIDENCE_STEPS = 10_000
@@ -38,6 +38,7 @@ def result_schema(top_k: int) -> pa.Schema:
             pa.field("confidences", pa.list_(pa.float32(), top_k)),
             pa.field("reason", pa.string()),
             pa.field("detail", pa.string()),
+            pa.field("signs", pa.uint8()),  # jobs.Sign, of a classified row
         ]
     )
 
@@ -60,12 +61,13 @@ def build(
     classes: NDArray[np.uint8],
     confidences: NDArray[np.float32],
     rejections: Mapping[int, Rejection],
+    signs: NDArray[np.uint8] | None = None,
 ) -> pa.RecordBatch:
     """The result of N inputs: uint32[N] rows, uint8[N, k] classes and float32[N, k] confidences, best first.
 
-    Classes and confidences count only where the status is CLASSIFIED; a row that has fewer than k has NaN confidences
-    for the last ones. `rejections` has each REJECTED input by position (0 to N - 1), and no other; ValueError
-    otherwise.
+    Classes, confidences and uint8[N] signs, of jobs.Sign, count only where the status is CLASSIFIED; a row that has
+    fewer than k has NaN confidences for the last ones. `rejections` has each REJECTED input by position (0 to N - 1),
+    and no other; ValueError otherwise.
     """
     rejected = {position for position, status in enumerate(statuses) if status is RowStatus.REJECTED}
     if rejected != set(rejections):
@@ -84,6 +86,9 @@ def build(
         _lists(confidences, fewer, missing),
         pa.array(reasons, pa.string()),
         pa.array(details, pa.string()),
+        pa.nulls(len(statuses), pa.uint8())
+        if signs is None
+        else pa.array(signs, mask=missing.to_numpy(zero_copy_only=False)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=result_schema(classes.shape[1]))
 
@@ -99,14 +104,23 @@ def cancelled(rows: NDArray[np.uint32], filenames: pa.StringArray | Sequence[str
         pa.nulls(count, schema.field("confidences").type),
         pa.nulls(count, pa.string()),
         pa.repeat(RowStatus.CANCELLED.sentence, count),
+        pa.nulls(count, pa.uint8()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def counts(batch: pa.RecordBatch) -> Counts:
-    """How many rows have each status."""
+    """How many rows have each status, and each sign."""
     found = {count["values"]: count["counts"] for count in pc.value_counts(batch.column("status")).to_pylist()}
-    return Counts(total=batch.num_rows, **found)
+    confidence = _values(batch, "confidences")[_answered(batch)[:, 0], 0]
+    signs = batch.column("signs").fill_null(Sign.NONE).to_numpy(zero_copy_only=False)
+    return Counts(
+        total=batch.num_rows,
+        **found,
+        doubtful=int((confidence < DOUBTFUL_CONFIDENCE).sum()),
+        inverted=int((signs & Sign.INVERTED > 0).sum()),
+        several=int((signs & Sign.SEVERAL > 0).sum()),
+    )
 
 
 def serialize(batch: pa.RecordBatch, model: Model) -> bytes:

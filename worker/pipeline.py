@@ -33,6 +33,7 @@ from glyphq.vision.engine import BATCH, answers
 from glyphq.vision.isolated import IsolatedDecoder
 from glyphq.vision.network import PICTURE_SIZE
 from glyphq.vision.normalize import normalize
+from glyphq.vision.signs import signs
 from worker.process import Process
 
 log = logging.getLogger(__name__)
@@ -157,7 +158,8 @@ def classify(
     batches, first = [], 0
     for (job, _), index, part in zip(parts, indexes, outcomes, strict=True):
         seen = sum(isinstance(outcome, np.ndarray) for outcome in part)
-        batches.append(_rows(process, job, index, part, logits[first : first + seen], pulse))
+        own = slice(first, first + seen)
+        batches.append(_rows(process, job, index, part, logits[own], signs(stack[own]), pulse))
         first += seen
     return batches
 
@@ -223,15 +225,18 @@ def _rows(
     index: pa.RecordBatch,
     outcomes: Sequence[Outcome],
     logits: NDArray[np.float32],
+    signs: NDArray[np.uint8],
     pulse: Callable[[], None],
 ) -> pa.RecordBatch:
-    """Outcomes in order, and float32[M, 47] for the M of them that are pictures -> the chunk's result."""
+    """Outcomes in order; for the M of them that are pictures float32[M, 47] and uint8[M] -> the chunk's result."""
     statuses = [_status(outcome) for outcome in outcomes]
     pictured = np.flatnonzero([status is RowStatus.CLASSIFIED for status in statuses])
     rules, charset, top_k = parse_rules(job.options.charset_rules), job.options.charset, job.options.top_k
     largest = max(len(charset_classes(each)) for each in (charset, *(rule.charset for rule in rules)))
     classes = np.zeros((len(outcomes), min(top_k, largest)), np.uint8)
     confidences = np.full(classes.shape, np.nan, np.float32)
+    all_signs = np.zeros(len(outcomes), np.uint8)
+    all_signs[pictured] = signs
     for own, members in _by_charset(rules, charset, index.column("name").take(pictured), pulse).items():
         allowed = charset_classes(own)
         best, rows = min(top_k, len(allowed)), pictured[members]
@@ -243,6 +248,7 @@ def _rows(
         classes,
         confidences,
         {position: outcome for position, outcome in enumerate(outcomes) if isinstance(outcome, Rejection)},
+        all_signs,
     )
 
 

@@ -177,6 +177,25 @@ def test_a_charset_restricts_the_labels_and_raises_their_confidence(http, scans)
     assert {row["label"] for row in free} - set("0O1I")
 
 
+def test_a_batch_that_is_off_is_warned_of_in_the_status(http, scans):
+    pictures = [Image.open(io.BytesIO(png)).convert("L") for png in scans.values()]
+    pairs = {}
+    for name, left, right in zip(scans, pictures, pictures[::-1], strict=True):
+        pair = Image.new("L", (left.width + right.width, max(left.height, right.height)), left.getpixel((0, 0)))
+        pair.paste(left, (0, 0))
+        pair.paste(right, (left.width, 0))
+        file = io.BytesIO()
+        pair.save(file, "PNG")
+        pairs[name] = file.getvalue()
+    assert ended(http, zip_of(scans))["warnings"] == []
+    (told,) = ended(http, zip_of(pairs))["warnings"]
+    assert "seem to hold more than one character" in told
+    dark_on_light = {"images": [[255] * 300 + [0] * 100 + [255] * 384] * 2}
+    answer = http.post("/v1/jobs", json=dark_on_light, headers={"Prefer": "wait=30"})
+    (told,) = answer.json()["warnings"]
+    assert told.startswith("2 of 2 look inverted")
+
+
 def test_rules_give_each_row_of_a_form_its_own_charset(http, client: Client, service: EmbeddedService, scans, tmp_path):
     form = {f"{'dates' if number % 2 else 'names'}/{name}": scan for number, (name, scan) in enumerate(scans.items())}
     (tmp_path / "form.zip").write_bytes(zip_of({**form, "mark.png": next(iter(scans.values()))}))

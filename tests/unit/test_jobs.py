@@ -89,6 +89,32 @@ class TestCounts:
         }
 
 
+class TestWarnings:
+    @pytest.mark.parametrize(
+        ("counts", "beginnings"),
+        [
+            (Counts(400, classified=400), []),
+            (Counts(400, classified=400, doubtful=16, several=2), []),
+            (Counts(400, classified=400, inverted=312), ["312 of 400 look inverted"]),
+            (Counts(400, classified=400, inverted=312, doubtful=200), ["312 of 400 look inverted"]),
+            (Counts(1, classified=1, inverted=1), ["1 of 1 look inverted"]),
+            (Counts(400, classified=400, several=250, doubtful=200), ["250 of 400 seem to hold more than one"]),
+            (Counts(400, classified=400, doubtful=80), ["80 of 400 have a confidence under 0.5"]),
+            (Counts(1000, classified=300, blank=700, doubtful=80), ["80 of 300 have", "700 of 1,000 have no ink"]),
+            (Counts(1000, classified=10, doubtful=10), []),
+            (Counts(1000), []),
+        ],
+    )
+    def test_a_batch_that_is_off_is_told_in_words(self, counts: Counts, beginnings: list[str]) -> None:
+        told = counts.warnings()
+        assert len(told) == len(beginnings)
+        assert all(warning.startswith(beginning) for warning, beginning in zip(told, beginnings, strict=True))
+
+    def test_the_counts_of_a_job_are_the_sum_of_its_chunks(self) -> None:
+        parts = [Counts(3, classified=2, blank=1, doubtful=1), Counts(2, classified=1, rejected=1, several=1)]
+        assert Counts.summed(9, parts) == Counts(9, classified=3, blank=1, rejected=1, doubtful=1, several=1)
+
+
 class TestOptions:
     def test_without_a_choice_they_are_the_defaults(self) -> None:
         assert Options.from_strings() == Options() == Options(None, 3, "all", Invert.AUTO, "cp437", ())

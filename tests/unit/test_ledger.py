@@ -131,7 +131,7 @@ def rows_of(ledger: Ledger, job: Job, chunk: int) -> pa.RecordBatch:
         index.column("name"),
         statuses,
         np.full((len(statuses), job.options.top_k), 7, np.uint8),
-        np.full((len(statuses), job.options.top_k), 0.25, np.float32),
+        np.full((len(statuses), job.options.top_k), 0.75, np.float32),
         {1: Rejection.of(Reason.NOT_AN_IMAGE)} if len(statuses) == 2 else {},
     )
 

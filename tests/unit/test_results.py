@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyphq.jobs import Counts, Model, Reason, Rejection, RowStatus
+from glyphq.jobs import Counts, Model, Reason, Rejection, RowStatus, Sign
 from glyphq.results import (
     build,
     cancelled,
@@ -238,6 +238,20 @@ class TestArrow:
                 confidences,
                 rejections,
             )
+
+
+def test_signs_and_doubts_are_counted_of_classified_rows_alone() -> None:
+    batch = build(
+        np.arange(6, dtype=np.uint32),
+        list("abcdef"),
+        [RowStatus.CLASSIFIED] * 4 + [RowStatus.BLANK] * 2,
+        np.zeros((6, 1), np.uint8),
+        np.array([[0.9], [0.49], [0.5], [0.3], [0.1], [0.1]], np.float32),
+        {},
+        np.array([Sign.NONE, Sign.INVERTED, Sign.SEVERAL, Sign.SEVERAL, Sign.INVERTED, Sign.SEVERAL], np.uint8),
+    )
+    kept, _ = deserialize(serialize(batch, MODEL))
+    assert counts(kept) == Counts(total=6, classified=4, blank=2, doubtful=2, inverted=1, several=2)
 
 
 def test_counts_add_up() -> None:
