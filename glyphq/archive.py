@@ -288,6 +288,11 @@ def sniff(head: bytes) -> Sniffed | None:
     return None
 
 
+def is_litter(name: str) -> bool:
+    """Whether a path ends in what desktops leave in folders and archives."""
+    return re.search(_LITTER, name) is not None
+
+
 class _End(NamedTuple):
     """What the end record says of the directory."""
 

@@ -35,7 +35,7 @@ from glyphq.errors import (
     SetupError,
     UnsupportedInput,
 )
-from glyphq.jobs import FILENAME_ENCODINGS, MAX_NAME_CHARACTERS, MAX_TOP_K, Invert, JobState
+from glyphq.jobs import FILENAME_ENCODINGS, MAX_NAME_CHARACTERS, MAX_TOP_K, Invert, JobState, Options
 
 FAILED, MISUSED, NOT_FINISHED = 1, 2, 3
 IN_OTHER_WORDS = {  # what the service advises to callers of its API
@@ -380,6 +380,35 @@ def sample(
     truth = output.with_suffix(".csv")
     write_zip(output, count, seed, truth)
     _say(f"{count:,} scans in {output}, what they show in {truth}")
+
+
+@app.command()
+def inspect(
+    scans: Scans,
+    output: Output = Path("inspect.html"),
+    charset: Charset = None,
+    invert: Polarity = None,
+    filename_encoding: FilenameEncoding = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many scans.")] = 200,
+) -> None:
+    """Show on one page what the network sees of scans, step by step, and what it takes them for. Needs no service.
+
+    Example: glyphq inspect scans.zip -o inspect.html
+    """
+    try:
+        from glyphq import inspection
+    except ImportError as error:
+        raise SetupError(f"Inspecting needs the package {error.name}: pip install 'glyphq[worker]'.") from error
+    options = Options(charset=charset or "all", filename_encoding=filename_encoding or "cp437")
+    seen = inspection.inspect(scans, invert or Invert.AUTO, options.charset, options.filename_encoding, limit)
+    if not seen.scans:
+        raise EmptyInput(f"There are no files in {', '.join(path.name for path in scans)}.")
+    with _writing(output, scans) as file:
+        file.write(inspection.page(seen).encode())
+    for scan in seen.scans:
+        _say(scan.line) if output == Path("-") else typer.echo(scan.line)
+    if seen.more:
+        _say(f"warning: there are more scans; these are the first {limit:,}. --limit takes more.")
 
 
 @contextmanager
