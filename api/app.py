@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api.events import Events
+from api.images import Images
 from api.problems import add_problem_handlers, document
 from api.reconciler import Reconciler
 from api.routes import router
@@ -33,14 +34,15 @@ def create_app(settings: Settings) -> FastAPI:
         dispatcher = Dispatcher(ledger, progress, celery)
         reconciler = Reconciler(settings, ledger, progress, dispatcher)
         events = Events(settings.redis_url)
-        app.state.service = Service(settings, ledger, progress, dispatcher, reconciler, events)
-        running = [asyncio.create_task(reconciler.run()), asyncio.create_task(events.run())]
-        yield
-        for task in running:
-            task.cancel()
-        for task in running:
-            with suppress(asyncio.CancelledError):
-                await task
+        with Images(settings, ledger) as images:
+            app.state.service = Service(settings, ledger, progress, dispatcher, reconciler, events, images)
+            running = [asyncio.create_task(reconciler.run()), asyncio.create_task(events.run())]
+            yield
+            for task in running:
+                task.cancel()
+            for task in running:
+                with suppress(asyncio.CancelledError):
+                    await task
         celery.close()
         redis.close()
 

@@ -25,6 +25,9 @@ from glyphq.errors import (
     JobNotFound,
     LimitExceeded,
     ModelError,
+    NoPicture,
+    RowNotFound,
+    SetupError,
     StoreError,
     StoreFull,
     UnsupportedInput,
@@ -49,6 +52,9 @@ _PROBLEMS: dict[type[GlyphqError], tuple[int, str, str]] = {
     JobNotFinished: (409, "The job has not ended", "The job still runs; wait, or ask with partial=true."),
     JobAlreadyEnded: (409, "The job has already ended", "There is nothing to cancel."),
     JobFailed: (409, "The job has failed", "Its record cannot be read. Delete it and submit again."),
+    RowNotFound: (404, "There is no such row", "The job has 20 rows, from 0 to 19; there is no row 20."),
+    NoPicture: (404, "There is nothing to show of this row", "The archive entry is encrypted."),
+    SetupError: (503, "The service is not installed for this", "The isolated decoder does not start."),
     StoreFull: (507, "The store is full", "Free space on the store, then submit again."),
     DamagedObject: (503, "A stored object is damaged", "It is being made again; ask again in a few seconds."),
     ModelError: (503, "The model cannot be read", "There is no model card. Reinstall glyphq."),
@@ -146,6 +152,8 @@ def _fields(error: GlyphqError) -> dict[str, Any]:
             return {"limit": error.limit, "value": error.value}
         case InvalidOption():
             return {"option": error.option}
+        case NoPicture():
+            return {"reason": error.reason}
         case JobNotFinished():
             return {"job": error.job}
         case _:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
@@ -29,12 +30,15 @@ from glyphq.errors import (
     JobNotFound,
     LimitExceeded,
     ModelError,
+    NoPicture,
+    RowNotFound,
+    SetupError,
     StoreError,
     StoreFull,
     UnsupportedInput,
     UploadInterrupted,
 )
-from glyphq.jobs import FILENAME_ENCODINGS, MAX_TOP_K, Invert, Job, JobState, Options
+from glyphq.jobs import FILENAME_ENCODINGS, MAX_TOP_K, Invert, Job, JobState, Options, View
 from glyphq.labels import LABELS, NAMED_CHARSETS
 from glyphq.vision.checkpoint import SHIPPED, read_card
 
@@ -332,6 +336,52 @@ _BODIES: dict[Format, Callable[[Job, Iterator[Any], bool], Iterator[bytes]]] = {
     "ndjson": _ndjson_body,
     "json": _json_body,
 }
+
+
+_PICTURE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cache-Control": "private, max-age=3600",
+}
+_BYTES_EXAMPLE = {**_BINARY, "example": "(the file)"}
+
+
+@router.get(
+    "/v1/jobs/{job_id}/items/{row}/image",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "A PNG for `view=model`; else the file as it is, its type told by its bytes.",
+            "content": {
+                **{f"image/{form}": _BYTES_EXAMPLE for form in ("png", "jpeg", "webp", "tiff", "bmp")},
+                "application/octet-stream": _BYTES_EXAMPLE,
+            },
+        },
+        **responses(JobNotFound, RowNotFound, NoPicture, JobFailed, InvalidOption, DamagedObject, StoreError,
+                    SetupError),
+    },
+)  # fmt: skip
+async def get_image(
+    service: Served,
+    job_id: JobId,
+    row: Annotated[int, Path(description="The row's number, from 0.", examples=[0])],
+    view: Annotated[
+        View, Query(description=" ".join(f"{view.value}: {view.sentence}" for view in View))
+    ] = View.ORIGINAL,
+) -> Response:
+    """One input of a job, as it was handed in or as the network saw it, whatever the job's state."""
+    job = await run_in_threadpool(service.job, OWNER, job_id)
+    image = await (service.images.model(job, row) if view is View.MODEL else service.images.original(job, row))
+    media_type = f"image/{image.format}" if image.format else "application/octet-stream"
+    disposition = _disposition("inline" if image.format else "attachment", image.name)
+    return Response(image.content, 200, {**_PICTURE_HEADERS, "Content-Disposition": disposition}, media_type)
+
+
+def _disposition(kind: str, name: str) -> str:
+    """RFC 6266: the name in plain ASCII, and encoded where that is not all of it."""
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
+    encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    return f'{kind}; filename="{plain}"{encoded}'
 
 
 @router.post(

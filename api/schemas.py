@@ -85,6 +85,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
         "self": f"/v1/jobs/{_EXAMPLE_ID}",
         "results": f"/v1/jobs/{_EXAMPLE_ID}/results",
         "cancel": f"/v1/jobs/{_EXAMPLE_ID}/cancel",
+        "image": f"/v1/jobs/{_EXAMPLE_ID}/items/{{row}}/image",
     },
 }
 
@@ -108,7 +109,7 @@ class JobView(BaseModel):
     options: OptionsView | None = None
     models: list[ModelView] = []
     warnings: list[str] = Field([], description="What looks wrong with the batch as a whole, in sentences.")
-    links: dict[str, str]
+    links: dict[str, str] = Field(description="`image` is a URI template (RFC 6570).")
     results: list[RowView] | None = Field(None, description="Of a single image or a handful, when waited for.")
 
 
@@ -133,6 +134,7 @@ class Problem(BaseModel):
     limit: str | None = Field(None, description="The limit that was passed.")
     value: int | None = Field(None, description="Its size.")
     job: dict[str, Any] | None = Field(None, description="How far an unfinished job is.")
+    reason: str | None = Field(None, description="Why there is no picture: the row's reason, or `blank`.")
 
 
 class Readiness(BaseModel):
@@ -183,4 +185,9 @@ def failed_view(job_id: str) -> JobView:
 
 def _links(job_id: str) -> dict[str, str]:
     this = f"/v1/jobs/{job_id}"
-    return {"self": this, "results": f"{this}/results", "cancel": f"{this}/cancel"}
+    return {
+        "self": this,
+        "results": f"{this}/results",
+        "cancel": f"{this}/cancel",
+        "image": f"{this}/items/{{row}}/image",
+    }

@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 from redis import RedisError
 
 from api.events import Events
+from api.images import Images
 from api.reconciler import Reconciler
 from api.schemas import JobPage, JobView, failed_view, job_view
 from glyphq.dispatch import Dispatcher
@@ -42,6 +43,7 @@ class Service:
     dispatcher: Dispatcher
     reconciler: Reconciler
     events: Events
+    images: Images
 
     def enqueue(self, job: Job) -> None:
         """Send the job's first work. May fail harmlessly: the reconciler finds what was not sent."""

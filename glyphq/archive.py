@@ -11,7 +11,7 @@ import re
 import struct
 import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -92,6 +92,7 @@ _UNIX_TYPE, _UNIX_FOLDER, _UNIX_FILE = 0o170000, 0o040000, 0o100000
 _DOS_FOLDER = 0x10
 _ZIP64_FIELD, _UNICODE_PATH_FIELD = 0x0001, 0x7075  # 4.5.3, 4.6.9
 _BLOCK = 65_536  # entries whose names are Python strings at once
+_GAP_BYTES = 64 * 1024  # two entries closer than this are read in one go
 _LITTER = r"(^|/)(__MACOSX/|\._[^/]*$|\.DS_Store$|(?i:thumbs\.db|desktop\.ini)$)"
 _FAULTS = (
     Reason.NOT_A_FILE,
@@ -219,6 +220,36 @@ def raw_batch(names: Sequence[str], offsets: Sequence[int], sizes: Sequence[int]
     return _index_batch(first_row, pa.array(names, pa.string()), entries, rejections)
 
 
+def contents(index: pa.RecordBatch, read: Callable[[int, int], bytes]) -> Iterator[bytes | memoryview | Rejection]:
+    """The content of each row of `index`, a batch of INDEX_SCHEMA, in order, read in as few ranges as the gaps allow.
+
+    `read(start, length)` answers that range of the input, or less of it where the input has been cut.
+    """
+    entries = index.to_pylist()
+    block, block_start = memoryview(b""), 0
+    for position, entry in enumerate(entries):
+        if entry["reason"] is not None:
+            yield Rejection(Reason(entry["reason"]), entry["detail"])
+            continue
+        start, end = entry["offset"], entry["offset"] + entry["span"]
+        if not block_start <= start <= end <= block_start + len(block):
+            for following in entries[position + 1 :]:
+                if following["reason"] is None and end <= following["offset"] <= end + _GAP_BYTES:
+                    end = following["offset"] + following["span"]
+            block, block_start = memoryview(read(start, end - start)), start
+        span = block[start - block_start : start - block_start + entry["span"]]
+        if len(span) < entry["span"]:
+            yield Rejection.of(Reason.STORED_INPUT_DAMAGED)
+        else:
+            yield extract(
+                span,
+                size=entry["size"],
+                compressed_size=entry["compressed_size"],
+                method=entry["method"],
+                crc=entry["crc"],
+            )
+
+
 def extract(
     span: bytes | memoryview, *, size: int, compressed_size: int, method: int, crc: int
 ) -> bytes | memoryview | Rejection:
@@ -255,6 +286,11 @@ def sniff(head: bytes) -> Sniffed | None:
     if head[257:262] == b"ustar":
         return "archive"
     return None
+
+
+def is_litter(name: str) -> bool:
+    """Whether a path ends in what desktops leave in folders and archives."""
+    return re.search(_LITTER, name) is not None
 
 
 class _End(NamedTuple):

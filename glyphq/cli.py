@@ -35,7 +35,7 @@ from glyphq.errors import (
     SetupError,
     UnsupportedInput,
 )
-from glyphq.jobs import FILENAME_ENCODINGS, MAX_NAME_CHARACTERS, MAX_TOP_K, Invert, JobState
+from glyphq.jobs import FILENAME_ENCODINGS, MAX_NAME_CHARACTERS, MAX_TOP_K, Invert, JobState, Options
 
 FAILED, MISUSED, NOT_FINISHED = 1, 2, 3
 IN_OTHER_WORDS = {  # what the service advises to callers of its API
@@ -388,6 +388,35 @@ def sample(
     _say(f"{count:,} scans in {output}, what they show in {truth}")
 
 
+@app.command()
+def inspect(
+    scans: Scans,
+    output: Output = Path("inspect.html"),
+    charset: Charset = None,
+    invert: Polarity = None,
+    filename_encoding: FilenameEncoding = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many scans.")] = 200,
+) -> None:
+    """Show on one page what the network sees of scans, step by step, and what it takes them for. Needs no service.
+
+    Example: glyphq inspect scans.zip -o inspect.html
+    """
+    try:
+        from glyphq import inspection
+    except ImportError as error:
+        raise SetupError(f"Inspecting needs the package {error.name}: pip install 'glyphq[worker]'.") from error
+    chosen = {"invert": invert, "filename_encoding": filename_encoding, **_charset_options(charset)}
+    seen = inspection.inspect(scans, Options(**{name: value for name, value in chosen.items() if value}), limit)
+    if not seen.scans:
+        raise EmptyInput(f"There are no files in {', '.join(path.name for path in scans)}.")
+    with _writing(output, scans) as file:
+        file.write(inspection.page(seen).encode())
+    for scan in seen.scans:
+        _say(scan.line) if output == Path("-") else typer.echo(scan.line)
+    if seen.more:
+        _say(f"warning: there are more scans; these are the first {limit:,}. --limit takes more.")
+
+
 @contextmanager
 def _service(server: str | None, workers: int | None) -> Iterator[str]:
     """The address of the service named, or of one that lives as long as the block."""
@@ -411,7 +440,7 @@ def _charset_options(given: list[str] | None) -> dict[str, Any]:
             f"--charset is given {len(plain)} times without a glob ({', '.join(plain)}). Keep one for all scans, and "
             "say of the others which they are for: --charset 'dates/*=digits'.",
         )
-    rules = [rule for rule in given or () if "=" in rule]
+    rules = tuple(rule for rule in given or () if "=" in rule)
     return {"charset": plain[0] if plain else None, "charset_rules": rules}
 
 

@@ -37,7 +37,7 @@ from glyphq.errors import (
     ServiceUnreachable,
     UnsupportedInput,
 )
-from glyphq.jobs import Counts, JobState, Kind, Options
+from glyphq.jobs import Counts, JobState, Kind, Options, View
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -243,6 +243,13 @@ class Client:
             except httpx.RequestError as error:
                 raise ServiceUnreachable(f"The connection to {self._url} broke within the results: {error}.") from error
             return bool(response.headers.get("Glyphq-Complete", "true") == "true")
+
+    def image(self, job_id: str, row: int, view: View = View.ORIGINAL) -> bytes:
+        """One input: the file as it was handed in, or the 28x28 picture that the network was given, as PNG.
+
+        Raises ProblemReported with code `no-picture` where there is none, as of a blank or an unreadable input.
+        """
+        return self._get(f"{_path(job_id)}/items/{row}/image", {"view": view.value}).content
 
     def cancel(self, job_id: str) -> JobStatus:
         """Stop a job and keep the rows it has. Not repeated: a second cancel would be a problem of its own."""

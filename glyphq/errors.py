@@ -14,6 +14,8 @@ GlyphqError
  |- JobNotFinished
  |- JobAlreadyEnded
  |- JobFailed
+ |- RowNotFound
+ |- NoPicture
  |- StoreError                the operator can mend it
  |   |- StoreFull
  |   `- DamagedObject
@@ -124,6 +126,22 @@ class JobFailed(GlyphqError):
     """Raised when the stored record of a job cannot be read, so that nothing can be done with it but to delete it."""
 
     code = "job-failed"
+
+
+class RowNotFound(GlyphqError):
+    """Raised when a job has no row of that number."""
+
+    code = "row-not-found"
+
+
+class NoPicture(GlyphqError):
+    """Raised when there is nothing to show of a row; `reason` is that of a rejected row, or `blank`."""
+
+    code = "no-picture"
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class StoreError(GlyphqError):

@@ -191,6 +191,13 @@ class Invert(_Described):
     NO = "no", "Dark ink on light paper."
 
 
+class View(_Described):
+    """Which picture of an input to show."""
+
+    ORIGINAL = "original", "The input's own bytes, as they were handed in."
+    MODEL = "model", "The 28x28 picture that the network was given."
+
+
 @dataclass(frozen=True)
 class Options:
     """What the submitter chose. Raises InvalidOption, naming the option, for a value out of range.

@@ -10,10 +10,12 @@ import io
 import logging
 import re
 import time
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import accumulate
 from typing import Protocol
 from uuid import UUID
 
@@ -24,7 +26,15 @@ from pydantic import TypeAdapter, ValidationError
 from glyphq import results
 from glyphq.archive import INDEX_SCHEMA, ArchiveLimits, index_zip
 from glyphq.blobs import LocalBlobs
-from glyphq.errors import DamagedObject, GlyphqError, IdempotencyMismatch, JobAlreadyEnded, JobNotFound, StoreError
+from glyphq.errors import (
+    DamagedObject,
+    GlyphqError,
+    IdempotencyMismatch,
+    JobAlreadyEnded,
+    JobNotFound,
+    RowNotFound,
+    StoreError,
+)
 from glyphq.jobs import Chunk, Counts, End, Job, JobState, Model
 
 log = logging.getLogger(__name__)
@@ -223,6 +233,15 @@ class Ledger:
         if chunk_digest(message) != part.digest:
             raise DamagedObject(index_key(job.id), f"Chunk {chunk} of the index does not match its digest.")
         return pa.ipc.read_record_batch(pa.py_buffer(message), INDEX_SCHEMA)
+
+    def index_row(self, job: Job, row: int) -> pa.RecordBatch:
+        """The index of one row. Raises RowNotFound, and DamagedObject as `index` does."""
+        if not 0 <= row < job.total:
+            rows = "one row, 0" if job.total == 1 else f"{job.total:,} rows, from 0 to {job.total - 1:,}"
+            raise RowNotFound(f"The job has {rows}; there is no row {row:,}.")
+        first_rows = list(accumulate((part.rows for part in job.chunks), initial=0))
+        chunk = bisect_right(first_rows, row) - 1
+        return self.index(job, chunk).slice(row - first_rows[chunk], 1)
 
     def rebuild_index(self, job: Job) -> None:
         """Make the index again from a zip's input and put it in the place of the damaged one.

@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 from redis import RedisError
 
 from glyphq import results
-from glyphq.archive import INDEX_SCHEMA, extract
+from glyphq.archive import INDEX_SCHEMA, contents
 from glyphq.charset_rules import CharsetRule, charset_chooser, parse_rules
 from glyphq.errors import DamagedObject, GlyphqError, JobNotFound
 from glyphq.jobs import Job, Kind, Reason, Rejection, RowStatus
 from glyphq.labels import LABELS, charset_classes
-from glyphq.ledger import Ledger
 from glyphq.progress import Waiting
 from glyphq.vision.decode import decode
 from glyphq.vision.engine import BATCH, answers
 from glyphq.vision.isolated import IsolatedDecoder
 from glyphq.vision.network import PICTURE_SIZE
 from glyphq.vision.normalize import normalize
+from glyphq.vision.picture import from_pixels
 from glyphq.vision.signs import signs
 from worker.process import Process
 
@@ -47,7 +47,6 @@ STUCK_SECONDS = 300.0
 _STDERR = 2
 _PULSE_SECONDS = 0.05  # how often work on a chunk stops to look at the interactive lane
 _REDIS_PAUSE_SECONDS = 5.0  # after a call of Redis that failed, for it may have hung
-_GAP_BYTES = 64 * 1024  # two entries closer than this are read in one go
 _REMEMBERED_VERDICTS = 1000
 
 
@@ -171,37 +170,18 @@ def _outcomes(
     invert, max_pixels = job.options.invert, process.settings.max_pixels
     with ExitStack() as stack:
         child = stack.enter_context(IsolatedDecoder(max_pixels, pulse=pulse)) if isolated else None
-        for content in _contents(process.ledger, job, index):
+        for content in contents(index, partial(process.ledger.input_range, job)):
             if isinstance(content, Rejection):
                 damaged = content.reason is Reason.DAMAGED_ENTRY and not _input_intact(process, job, pulse)
                 yield Rejection.of(Reason.STORED_INPUT_DAMAGED) if damaged else content
             elif job.kind is Kind.PIXELS:
-                yield _pixel_row(content)
+                picture = from_pixels(content)
+                yield picture if picture.any() else None
             elif child is not None:
                 yield child.picture(bytes(content), invert)
             else:
                 scan = decode(bytes(content), max_pixels)
                 yield scan if isinstance(scan, Rejection) else normalize(scan, invert)
-
-
-def _contents(ledger: Ledger, job: Job, index: pa.RecordBatch) -> Iterator[bytes | memoryview | Rejection]:
-    """Each entry's own bytes, in order, read in as few ranges as the gaps between them allow."""
-    entries = index.to_pylist()
-    block, block_start = memoryview(b""), 0
-    for position, entry in enumerate(entries):
-        if entry["reason"] is not None:
-            yield Rejection(Reason(entry["reason"]), entry["detail"])
-            continue
-        start, end = entry["offset"], entry["offset"] + entry["span"]
-        if not block_start <= start <= end <= block_start + len(block):
-            for following in entries[position + 1 :]:
-                if following["reason"] is None and end <= following["offset"] <= end + _GAP_BYTES:
-                    end = following["offset"] + following["span"]
-            block, block_start = memoryview(ledger.input_range(job, start, end - start)), start
-        span = block[start - block_start : start - block_start + entry["span"]]
-        yield extract(
-            span, size=entry["size"], compressed_size=entry["compressed_size"], method=entry["method"], crc=entry["crc"]
-        )
 
 
 def _input_intact(process: Process, job: Job, pulse: Callable[[], None]) -> bool:
@@ -211,12 +191,6 @@ def _input_intact(process: Process, job: Job, pulse: Callable[[], None]) -> bool
             process.verdicts.clear()
         process.verdicts[job.id] = process.ledger.input_intact(job, pulse)
     return process.verdicts[job.id]
-
-
-def _pixel_row(content: bytes | memoryview) -> Picture | None:
-    """784 bytes in EMNIST's column-major order -> 28x28, upright."""
-    picture = np.frombuffer(content, np.uint8).reshape(PICTURE_SIZE, PICTURE_SIZE).T
-    return np.ascontiguousarray(picture) if picture.any() else None
 
 
 def _rows(

@@ -9,6 +9,8 @@ stretched to 0..255. EMNIST began with clean bilevel fields of 128x128; scans do
 - strokes thinner or thicker than EMNIST's are brought near to its, as they would vanish or run together.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -35,29 +37,34 @@ _FRAME_MEAN, _PEAK = 32, 128  # an EMNIST picture's outermost pixels are at most
 
 Gray = NDArray[np.uint8]
 Ink = NDArray[np.float32]
+Steps = Callable[[str, Gray], None]
+"""Told the name of each step and the picture after it, uint8[H, W]: the scan dark on light, then ink from 0 to 255."""
 
 
-def normalize(scan: Gray, invert: Invert = Invert.AUTO) -> Gray | None:
+def normalize(scan: Gray, invert: Invert = Invert.AUTO, steps: Steps | None = None) -> Gray | None:
     """uint8[H, W] of any size and polarity -> uint8[28, 28], light on dark; None when there is no ink on it.
 
     `invert` says which way the ink is, where the caller knows. A picture that is already as EMNIST's (28x28, its
     outermost pixels below 32 on average, its brightest 128 or more, not announced as dark ink) is returned as it is.
+    `steps` is told what is done on the way.
     """
     if invert is not Invert.NO and _is_emnist(scan):
+        if steps is not None:
+            steps("28x28", scan)
         return scan
     look = _shrunk(scan, _LOOK)
     dark_ink = _has_dark_ink(look) if invert is Invert.AUTO else invert is Invert.NO
-    ink = _ink(look if dark_ink else ~look)
-    box = None if ink is None else _box(ink)
-    if ink is None or box is None:
+    found = _found(look if dark_ink else ~look, "dark on light", steps)
+    if found is not None and look.shape != scan.shape:  # from the full scan: it may be a small part of a large page
+        part = _shrunk(scan[_enlarged(found[1], scan.shape, look.shape)], SIZE * _FINE)
+        found = _found(part if dark_ink else ~part, "looked at closer", steps)
+    if found is None:
         return None
-    if look.shape != scan.shape:  # the ink itself from the full scan: it may be a small part of a large page
-        part = _shrunk(scan[_enlarged(box, scan.shape, look.shape)], SIZE * _FINE)
-        ink = _ink(part if dark_ink else ~part)
-        box = None if ink is None else _box(ink)
-        if ink is None or box is None:
-            return None
-    return _drawn(ink[box])
+    ink, box = found
+    picture = _drawn(ink[box])
+    if steps is not None:
+        steps("28x28", picture)
+    return picture
 
 
 def _is_emnist(scan: Gray) -> bool:
@@ -92,6 +99,25 @@ def _has_dark_ink(look: Gray) -> bool:
     if abs(share - 0.5) < _EVEN:
         share = np.concatenate((light[0], light[-1], light[:, 0], light[:, -1])).mean()
     return bool(share > 0.5)
+
+
+def _found(look: Gray, name: str, steps: Steps | None) -> tuple[Ink, tuple[slice, slice]] | None:
+    """The ink of dark on light, wiped of what does not belong to it, and where it is; None when there is none."""
+    ink = _ink(look)
+    if steps is not None:
+        steps(name, look)
+        if ink is not None:
+            steps("evenly lit", _levels(ink))  # a copy: _box wipes
+    box = None if ink is None else _box(ink)
+    if ink is None or box is None:
+        return None
+    if steps is not None:
+        steps("kept", _levels(ink[box]))
+    return ink, box
+
+
+def _levels(ink: Ink) -> Gray:
+    return (ink * 255).astype(np.uint8)
 
 
 def _ink(look: Gray) -> Ink | None:

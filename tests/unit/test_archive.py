@@ -22,6 +22,7 @@ from glyphq.archive import (
     STORED,
     ArchiveLimits,
     ZipIndex,
+    contents,
     extract,
     index_zip,
     raw_batch,
@@ -562,6 +563,19 @@ class TestRawInputs:
     def test_of_no_bytes_are_rejected(self) -> None:
         reasons = raw_batch(["a.png", "b.png"], [0, 0], [0, 4]).column("reason").to_pylist()
         assert reasons == [Reason.EMPTY_FILE, None]
+
+    def test_are_read_in_one_go_unless_far_apart(self) -> None:
+        ranges = []
+
+        def read(start: int, length: int) -> bytes:
+            ranges.append((start, length))
+            return bytes(range(256))[start : start + length]
+
+        batch = raw_batch(["a", "b", "c", "d"], [0, 5, 9, 200_000], [5, 0, 3, 4])
+        first, second, third, cut = contents(batch, read)
+        assert (bytes(first), bytes(third)) == (b"\0\1\2\3\4", b"\x09\x0a\x0b")
+        assert (second, cut) == (Rejection.of(Reason.EMPTY_FILE), Rejection.of(Reason.STORED_INPUT_DAMAGED))
+        assert ranges == [(0, 12), (200_000, 4)]
 
     def test_may_be_none_at_all(self) -> None:
         assert raw_batch([], [], []).num_rows == 0

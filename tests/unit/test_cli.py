@@ -20,7 +20,20 @@ from glyphq.errors import SetupError
 
 JOB_ID = "0199f0a0-0000-7000-8000-000000000001"
 TABLE = b"row,filename,label,confidence,status,reason,detail\n0,a.png,7,0.9876,classified,,\n"
-VERBS = ("classify", "serve", "submit", "status", "wait", "results", "cancel", "delete", "jobs", "model", "sample")
+VERBS = (
+    "classify",
+    "serve",
+    "submit",
+    "status",
+    "wait",
+    "results",
+    "cancel",
+    "delete",
+    "jobs",
+    "model",
+    "sample",
+    "inspect",
+)
 
 
 @dataclass

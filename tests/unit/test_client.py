@@ -21,7 +21,7 @@ from glyphq.errors import (
     ServiceUnreachable,
     UnsupportedInput,
 )
-from glyphq.jobs import JobState, Kind
+from glyphq.jobs import JobState, Kind, View
 
 JOB_ID = "0199f0a0-0000-7000-8000-000000000001"
 
@@ -324,6 +324,11 @@ class TestOtherCalls:
         service = Service(httpx.Response(204))
         service.client().delete("a/b?c")
         assert service.requests[0].url.raw_path == b"/v1/jobs/a%2Fb%3Fc"
+
+    def test_an_image_is_asked_for_by_row_and_view(self) -> None:
+        service = Service(httpx.Response(200, content=b"a picture"))
+        assert service.client().image(JOB_ID, 12, View.MODEL) == b"a picture"
+        assert str(service.requests[0].url) == f"http://service/v1/jobs/{JOB_ID}/items/12/image?view=model"
 
     def test_the_model_card_is_returned_as_it_is(self) -> None:
         assert Service(httpx.Response(200, json={"digest": "ab12"})).client().model() == {"digest": "ab12"}

@@ -23,7 +23,7 @@ from uuid_utils import uuid7
 from glyphq import results
 from glyphq.archive import ArchiveLimits, index_zip
 from glyphq.blobs import LocalBlobs
-from glyphq.errors import DamagedObject, IdempotencyMismatch, JobAlreadyEnded, JobNotFound, StoreFull
+from glyphq.errors import DamagedObject, IdempotencyMismatch, JobAlreadyEnded, JobNotFound, RowNotFound, StoreFull
 from glyphq.jobs import Counts, End, Job, JobState, Kind, Model, Options, Reason, Rejection, RowStatus
 from glyphq.ledger import (
     Ledger,
@@ -406,6 +406,21 @@ class TestIndex:
         job = accepted(ledger)
         with pa.ipc.open_stream(path_of(ledger, index_key(job.id)).read_bytes()) as reader:
             assert reader.read_all().column("name").to_pylist() == NAMES
+
+    def test_a_row_is_found_in_its_chunk_and_no_other_chunk_is_read(self, ledger: Ledger) -> None:
+        job = accepted(ledger)
+        names = [ledger.index_row(job, row).column("name").to_pylist() for row in range(job.total)]
+        assert names == [[name] for name in NAMES]
+        path = path_of(ledger, index_key(job.id))
+        path.write_bytes(path.read_bytes()[: job.chunks[1].offset])
+        assert ledger.index_row(job, 1).num_rows == 1
+        with pytest.raises(DamagedObject, match="Chunk 1"):
+            ledger.index_row(job, 2)
+
+    @pytest.mark.parametrize("row", [-1, len(NAMES)])
+    def test_there_is_no_row_before_the_first_or_after_the_last(self, ledger: Ledger, row: int) -> None:
+        with pytest.raises(RowNotFound, match=f"there is no row {row}"):
+            ledger.index_row(accepted(ledger), row)
 
     def test_an_index_in_the_record_needs_no_object(self, ledger: Ledger) -> None:
         job = interactive(ledger)

@@ -251,6 +251,36 @@ def test_the_scan_itself_is_not_changed() -> None:
     assert np.array_equal(handed_in, original)
 
 
+@pytest.mark.parametrize(
+    ("of", "names"),
+    [
+        (scan(60, 60, 6), ["dark on light", "evenly lit", "kept", "28x28"]),
+        (
+            scan(600, 400, 30),
+            ["dark on light", "evenly lit", "kept", "looked at closer", "evenly lit", "kept", "28x28"],
+        ),
+        (np.full((60, 60), 230, np.uint8), ["dark on light"]),
+        (np.pad(np.full((20, 20), 255, np.uint8), 4), ["28x28"]),
+    ],
+    ids=["small", "large", "blank", "as EMNIST's"],
+)
+def test_steps_are_told_and_change_nothing(of: Gray, names: list[str]) -> None:
+    told: list[tuple[str, Gray]] = []
+    seen = normalize(of, Invert.AUTO, lambda name, step: told.append((name, step)))
+    assert [name for name, _ in told] == names
+    assert {step.dtype for _, step in told} == {np.dtype(np.uint8)}
+    plain = normalize(of)
+    assert (seen is None and plain is None) or np.array_equal(seen, plain)
+    assert seen is None or np.array_equal(seen, told[-1][1])
+
+
+def test_the_first_step_is_dark_on_light_whichever_way_the_scan_is() -> None:
+    told: list[Gray] = []
+    for of in (scan(60, 60, 6), ~scan(60, 60, 6)):
+        normalize(of, steps=lambda name, step: told.append(step) if name == "dark on light" else None)
+    assert np.array_equal(*told)
+
+
 def test_png_and_jpeg_of_a_scan_give_nearly_the_same_picture() -> None:
     pictures = []
     for form in ("PNG", "JPEG"):
