@@ -8,6 +8,7 @@ A row that is not classified has null for them all.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -62,18 +63,19 @@ def build(
     confidences: NDArray[np.float32],
     rejections: Mapping[int, Rejection],
     signs: NDArray[np.uint8] | None = None,
+    notes: Mapping[int, str] = MappingProxyType({}),
 ) -> pa.RecordBatch:
     """The result of N inputs: uint32[N] rows, uint8[N, k] classes and float32[N, k] confidences, best first.
 
     Classes, confidences and uint8[N] signs, of jobs.Sign, count only where the status is CLASSIFIED; a row that has
     fewer than k has NaN confidences for the last ones. `rejections` has each REJECTED input by position (0 to N - 1),
-    and no other; ValueError otherwise.
+    and no other; ValueError otherwise. `notes` are details of other inputs.
     """
     rejected = {position for position, status in enumerate(statuses) if status is RowStatus.REJECTED}
     if rejected != set(rejections):
         raise ValueError("every rejected row has a rejection, and no other row has one")
     reasons: list[str | None] = [None] * len(statuses)
-    details: list[str | None] = [None] * len(statuses)
+    details: list[str | None] = [notes.get(position) for position in range(len(statuses))]
     for position, rejection in rejections.items():
         reasons[position], details[position] = rejection.reason, rejection.detail
     fewer = np.isnan(confidences)

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ from glyphq.labels import LABELS, charset_classes
 from glyphq.progress import Waiting
 from glyphq.vision.decode import decode
 from glyphq.vision.engine import BATCH, answers
+from glyphq.vision.frames import FIRST_ONLY, has_more_frames
 from glyphq.vision.isolated import IsolatedDecoder
 from glyphq.vision.network import PICTURE_SIZE
 from glyphq.vision.normalize import normalize
@@ -40,6 +41,14 @@ log = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]
 Outcome = Picture | Rejection | None  # what decoding gives: 28x28, why not, or None for a blank
+
+
+class Input(NamedTuple):
+    """What became of one input, and what a person should know of it although it was read."""
+
+    outcome: Outcome
+    note: str | None = None
+
 
 STUCK_SECONDS = 300.0
 """A process that is this long at one image ends itself, with a traceback; the next one decodes in a child."""
@@ -142,30 +151,30 @@ def classify(
     The network sees fixed batch shapes, so an image gives the same row in whatever company it is classified.
     """
     indexes = [_index(process, job, chunk) for job, chunk in parts]
-    outcomes: list[list[Outcome]] = []
+    inputs: list[list[Input]] = []
     for (job, _), index in zip(parts, indexes, strict=True):
-        outcomes.append([])
-        for outcome in _outcomes(process, job, index, pulse, isolated=isolated):
-            outcomes[-1].append(outcome)
+        inputs.append([])
+        for each in _inputs(process, job, index, pulse, isolated=isolated):
+            inputs[-1].append(each)
             pulse()
-    pictures = [outcome for part in outcomes for outcome in part if isinstance(outcome, np.ndarray)]
+    pictures = [each.outcome for part in inputs for each in part if isinstance(each.outcome, np.ndarray)]
     stack = np.stack(pictures) if pictures else np.empty((0, PICTURE_SIZE, PICTURE_SIZE), np.uint8)
     logits = np.empty((len(stack), len(LABELS)), np.float32)
     for start in range(0, len(stack), BATCH):
         logits[start : start + BATCH] = process.engine.logits(stack[start : start + BATCH])
         pulse()
     batches, first = [], 0
-    for (job, _), index, part in zip(parts, indexes, outcomes, strict=True):
-        seen = sum(isinstance(outcome, np.ndarray) for outcome in part)
+    for (job, _), index, part in zip(parts, indexes, inputs, strict=True):
+        seen = sum(isinstance(each.outcome, np.ndarray) for each in part)
         own = slice(first, first + seen)
         batches.append(_rows(process, job, index, part, logits[own], signs(stack[own]), pulse))
         first += seen
     return batches
 
 
-def _outcomes(
+def _inputs(
     process: Process, job: Job, index: pa.RecordBatch, pulse: Callable[[], None], *, isolated: bool
-) -> Iterator[Outcome]:
+) -> Iterator[Input]:
     """What becomes of each entry, in order."""
     invert, max_pixels = job.options.invert, process.settings.max_pixels
     with ExitStack() as stack:
@@ -173,15 +182,18 @@ def _outcomes(
         for content in contents(index, partial(process.ledger.input_range, job)):
             if isinstance(content, Rejection):
                 damaged = content.reason is Reason.DAMAGED_ENTRY and not _input_intact(process, job, pulse)
-                yield Rejection.of(Reason.STORED_INPUT_DAMAGED) if damaged else content
+                yield Input(Rejection.of(Reason.STORED_INPUT_DAMAGED) if damaged else content)
             elif job.kind is Kind.PIXELS:
                 picture = from_pixels(content)
-                yield picture if picture.any() else None
-            elif child is not None:
-                yield child.picture(bytes(content), invert)
+                yield Input(picture if picture.any() else None)
             else:
-                scan = decode(bytes(content), max_pixels)
-                yield scan if isinstance(scan, Rejection) else normalize(scan, invert)
+                data = bytes(content)
+                note = FIRST_ONLY if has_more_frames(data) else None
+                if child is not None:
+                    yield Input(child.picture(data, invert), note)
+                else:
+                    scan = decode(data, max_pixels)
+                    yield Input(scan if isinstance(scan, Rejection) else normalize(scan, invert), note)
 
 
 def _input_intact(process: Process, job: Job, pulse: Callable[[], None]) -> bool:
@@ -197,12 +209,13 @@ def _rows(
     process: Process,
     job: Job,
     index: pa.RecordBatch,
-    outcomes: Sequence[Outcome],
+    inputs: Sequence[Input],
     logits: NDArray[np.float32],
     signs: NDArray[np.uint8],
     pulse: Callable[[], None],
 ) -> pa.RecordBatch:
-    """Outcomes in order; for the M of them that are pictures float32[M, 47] and uint8[M] -> the chunk's result."""
+    """Inputs in order; for the M of them that are pictures float32[M, 47] and uint8[M] -> the chunk's result."""
+    outcomes = [each.outcome for each in inputs]
     statuses = [_status(outcome) for outcome in outcomes]
     pictured = np.flatnonzero([status is RowStatus.CLASSIFIED for status in statuses])
     rules, charset, top_k = parse_rules(job.options.charset_rules), job.options.charset, job.options.top_k
@@ -223,6 +236,7 @@ def _rows(
         confidences,
         {position: outcome for position, outcome in enumerate(outcomes) if isinstance(outcome, Rejection)},
         all_signs,
+        {position: each.note for position, each in enumerate(inputs) if each.note},
     )
 
 

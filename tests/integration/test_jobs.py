@@ -177,6 +177,17 @@ def test_a_charset_restricts_the_labels_and_raises_their_confidence(http, scans)
     assert {row["label"] for row in free} - set("0O1I")
 
 
+def test_of_several_pages_the_first_is_read_and_the_row_says_so(http, scans):
+    first, second = (Image.open(io.BytesIO(png)).convert("L") for png in list(scans.values())[:2])
+    file = io.BytesIO()
+    first.save(file, "TIFF", save_all=True, append_images=[second])
+    alone, paged = rows_of(http, ended(http, zip_of({"1.png": next(iter(scans.values())), "2.tiff": file.getvalue()})))
+    assert paged["top"] == alone["top"]
+    assert (paged["status"], paged["reason"]) == ("classified", None)
+    assert paged["detail"] == "The file has several frames or pages; the first was read."
+    assert alone["detail"] is None
+
+
 def test_a_batch_that_is_off_is_warned_of_in_the_status(http, scans):
     pictures = [Image.open(io.BytesIO(png)).convert("L") for png in scans.values()]
     pairs = {}

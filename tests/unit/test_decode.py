@@ -5,8 +5,12 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from glyphq.jobs import Reason, Rejection
 from glyphq.vision.decode import decode, prepare_process
@@ -94,12 +98,23 @@ def test_every_kind_of_image_becomes_the_same_gray_picture(name: str) -> None:
     assert np.abs(pixels(data) - expected).max() <= 2
 
 
-def test_cv2_and_pillow_agree_on_gray() -> None:
-    fast = pixels(encoded(COLOURS, "JPEG"))
+sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
+pictures = sizes.flatmap(lambda size: arrays(np.uint8, st.sampled_from([size, (*size, 3)])))
+
+
+@given(picture=pictures)
+def test_cv2_and_pillow_read_the_same_from_any_png(picture: NDArray[np.uint8]) -> None:
+    text = PngInfo()
+    text.add_itxt("Comment", "it goes to Pillow by this chunk")
+    assert np.abs(pixels(encoded(picture, "PNG")) - pixels(encoded(picture, "PNG", pnginfo=text))).max() <= 1
+
+
+@given(picture=pictures, quality=st.integers(5, 95))
+def test_cv2_and_pillow_read_the_same_from_any_jpeg(picture: NDArray[np.uint8], quality: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = 1
-    slow = pixels(encoded(COLOURS, "JPEG", exif=exif))
-    assert np.abs(fast - slow).max() <= 1
+    by_pillow = pixels(encoded(picture, "JPEG", quality=quality, exif=exif))
+    assert np.abs(pixels(encoded(picture, "JPEG", quality=quality)) - by_pillow).max() <= 1
 
 
 def test_16_bit_tiff_with_white_as_zero_is_turned_over() -> None:
