@@ -87,7 +87,7 @@ class Sign(IntFlag):
     """What looks wrong with one picture; glyphq.vision.signs tells it."""
 
     NONE = 0
-    INVERTED = 1  # dark ink on a light ground
+    INVERTED = 1  # the ink is dark in the picture, or the other way than the job's option says
     SEVERAL = 2  # characters side by side, with nothing between them
 
 
@@ -144,8 +144,8 @@ class Counts:
         found = []
         if self.inverted > _INVERTED * self.classified:
             found.append(
-                f"{self.inverted:,} of {self.classified:,} look inverted, dark ink on a light ground. "
-                "Submit scans with invert=auto, and pixel rows as EMNIST's: 0 is the ground."
+                f"{self.inverted:,} of {self.classified:,} look inverted. Submit scans with invert=auto, and pixel "
+                "rows as EMNIST's: 0 is the ground."
             )
         if self.done < _ENOUGH:
             return found

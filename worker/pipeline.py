@@ -24,7 +24,7 @@ from glyphq import results
 from glyphq.archive import INDEX_SCHEMA, contents
 from glyphq.charset_rules import CharsetRule, charset_chooser, parse_rules
 from glyphq.errors import DamagedObject, GlyphqError, JobNotFound
-from glyphq.jobs import Job, Kind, Reason, Rejection, RowStatus
+from glyphq.jobs import Job, Kind, Reason, Rejection, RowStatus, Sign
 from glyphq.labels import LABELS, charset_classes
 from glyphq.progress import Waiting
 from glyphq.vision.decode import decode
@@ -32,7 +32,7 @@ from glyphq.vision.engine import BATCH, answers
 from glyphq.vision.frames import FIRST_ONLY, has_more_frames
 from glyphq.vision.isolated import IsolatedDecoder
 from glyphq.vision.network import PICTURE_SIZE
-from glyphq.vision.normalize import normalize
+from glyphq.vision.normalize import is_inverted, normalize
 from glyphq.vision.picture import from_pixels
 from glyphq.vision.signs import signs
 from worker.process import Process
@@ -48,6 +48,7 @@ class Input(NamedTuple):
 
     outcome: Outcome
     note: str | None = None
+    sign: Sign = Sign.NONE
 
 
 STUCK_SECONDS = 300.0
@@ -193,7 +194,11 @@ def _inputs(
                     yield Input(child.picture(data, invert), note)
                 else:
                     scan = decode(data, max_pixels)
-                    yield Input(scan if isinstance(scan, Rejection) else normalize(scan, invert), note)
+                    if isinstance(scan, Rejection):
+                        yield Input(scan)
+                    else:
+                        sign = Sign.INVERTED if is_inverted(scan, invert) else Sign.NONE
+                        yield Input(normalize(scan, invert), note, sign)
 
 
 def _input_intact(process: Process, job: Job, pulse: Callable[[], None]) -> bool:
@@ -222,8 +227,8 @@ def _rows(
     largest = max(len(charset_classes(each)) for each in (charset, *(rule.charset for rule in rules)))
     classes = np.zeros((len(outcomes), min(top_k, largest)), np.uint8)
     confidences = np.full(classes.shape, np.nan, np.float32)
-    all_signs = np.zeros(len(outcomes), np.uint8)
-    all_signs[pictured] = signs
+    all_signs = np.array([each.sign for each in inputs], np.uint8)
+    all_signs[pictured] |= signs
     for own, members in _by_charset(rules, charset, index.column("name").take(pictured), pulse).items():
         allowed = charset_classes(own)
         best, rows = min(top_k, len(allowed)), pictured[members]

@@ -67,6 +67,11 @@ def normalize(scan: Gray, invert: Invert = Invert.AUTO, steps: Steps | None = No
     return picture
 
 
+def is_inverted(scan: Gray, invert: Invert) -> bool:
+    """Whether the ink of uint8[H, W] looks to be the other way than `invert` says; never for AUTO."""
+    return invert is not Invert.AUTO and _has_dark_ink(_shrunk(scan, _LOOK)) is not (invert is Invert.NO)
+
+
 def _is_emnist(scan: Gray) -> bool:
     if scan.shape != (SIZE, SIZE):
         return False

@@ -199,6 +199,8 @@ def test_a_batch_that_is_off_is_warned_of_in_the_status(http, scans):
         pair.save(file, "PNG")
         pairs[name] = file.getvalue()
     assert ended(http, zip_of(scans))["warnings"] == []
+    (told,) = ended(http, zip_of(scans), invert="yes")["warnings"]
+    assert "of 20 look inverted" in told
     (told,) = ended(http, zip_of(pairs))["warnings"]
     assert "seem to hold more than one character" in told
     dark_on_light = {"images": [[255] * 300 + [0] * 100 + [255] * 384] * 2}

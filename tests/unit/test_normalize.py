@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from glyphq.jobs import Invert, Rejection
 from glyphq.vision.decode import decode
-from glyphq.vision.normalize import normalize
+from glyphq.vision.normalize import is_inverted, normalize
 
 Gray = NDArray[np.uint8]
 
@@ -127,6 +127,12 @@ def test_a_tight_crop_of_a_bold_stroke_keeps_its_polarity() -> None:
     bold = scan(60, 60, 16)[7:53, 7:53]
     assert np.abs(picture(bold) - picture(255 - bold)).max() <= 2
     assert alike(picture(bold), picture(bold, Invert.NO)) > 0.99
+
+
+def test_a_polarity_that_is_said_wrongly_is_noticed() -> None:
+    dark = scan(60, 60, 6)
+    assert [is_inverted(dark, invert) for invert in (Invert.AUTO, Invert.YES, Invert.NO)] == [False, True, False]
+    assert [is_inverted(~dark, invert) for invert in (Invert.AUTO, Invert.YES, Invert.NO)] == [False, False, True]
 
 
 def test_polarity_can_be_said() -> None:
