@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from glyphq.errors import SetupError
-from glyphq.labels import LABELS
+from glyphq.labels import LABELS, MERGED_CASES
 from glyphq.vision.checkpoint import load_network, read_card
 from glyphq.vision.engine import open_engine
 from glyphq.vision.network import parameters
 from training import card as card_module
 from training import evaluate as evaluate_module
 from training.evaluate import TEST_SET, Rows, Split, emnist_sample, evaluate, scan_sample
-from training.export import export, fit_temperature
+from training.export import Prior, export, fit_temperature
 from training.measures import Sample
 from training.report import read_curves
-from training.train import CHECKPOINT, accuracy_and_loss, train
+from training.train import CHECKPOINT, accuracy_and_loss, logits_of, train
 
 from .test_measures import drawn
 from .training_files import FULL, TRAINING, VALIDATION, in_turn, noise, write_emnist
@@ -71,12 +71,22 @@ def write_scans(folder: Path, names: list[str], *, blank: str = "", damaged: str
 
 class TestExport:
     def test_a_finished_run_becomes_a_model_that_can_be_loaded(self, run: Path) -> None:
-        fields = export(FULL, run, TRAINING, VALIDATION, Path("model"))
+        fields = export(FULL, run, TRAINING, VALIDATION, Path("model"), Prior.CLASSES)
         network, card = load_network(Path("model"))
         assert card.fields == fields
         averaged = torch.load(run / CHECKPOINT, weights_only=True)["averaged"]
         for name, tensor in network.state_dict().items():
             assert torch.equal(tensor, averaged[f"module.{name}"])
+
+    def test_a_class_of_two_characters_is_twice_as_likely_unless_classes_are_to_be_alike(self, run: Path) -> None:
+        logits = {}
+        for prior in Prior:
+            fields = export(FULL, run, TRAINING, VALIDATION, Path(prior), prior)
+            assert fields["prior"] == prior
+            logits[prior] = logits_of(load_network(Path(prior))[0], VALIDATION.pixels)
+        raised = (logits[Prior.CHARACTERS] - logits[Prior.CLASSES]).exp()
+        expected = torch.tensor([2.0 if label in MERGED_CASES else 1.0 for label in LABELS])
+        assert torch.allclose(raised, expected.expand_as(raised), atol=1e-4)
 
     def test_the_card_says_how_it_was_made(self, model: Path) -> None:
         network, card = load_network(model)
@@ -87,7 +97,9 @@ class TestExport:
         assert (data["split"], data["trained_on"], data["held_out"]) == ("emnist-bymerge-train", 44, 10)
         assert card.temperature > 0
 
-    def test_the_learning_curves_are_kept_beside_the_weights(self, model: Path) -> None:
+    def test_the_learning_curves_of_the_network_as_trained_are_kept(self, run: Path) -> None:
+        model = Path("model")
+        export(FULL, run, TRAINING, VALIDATION, model, Prior.CLASSES)
         curves = read_curves(model)
         assert [line["epoch"] for line in curves] == [1, 2, 3, 4]
         accuracy, loss = accuracy_and_loss(load_network(model)[0], VALIDATION)
