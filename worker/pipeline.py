@@ -34,22 +34,13 @@ from glyphq.vision.isolated import IsolatedDecoder
 from glyphq.vision.network import PICTURE_SIZE
 from glyphq.vision.normalize import is_inverted, normalize
 from glyphq.vision.picture import from_pixels
-from glyphq.vision.signs import signs
+from glyphq.vision.signs import signs_of
 from worker.process import Process
 
 log = logging.getLogger(__name__)
 
 Picture = NDArray[np.uint8]
 Outcome = Picture | Rejection | None  # what decoding gives: 28x28, why not, or None for a blank
-
-
-class Input(NamedTuple):
-    """What became of one input, and what a person should know of it although it was read."""
-
-    outcome: Outcome
-    note: str | None = None
-    sign: Sign = Sign.NONE
-
 
 STUCK_SECONDS = 300.0
 """A process that is this long at one image ends itself, with a traceback; the next one decodes in a child."""
@@ -58,6 +49,14 @@ _STDERR = 2
 _PULSE_SECONDS = 0.05  # how often work on a chunk stops to look at the interactive lane
 _REDIS_PAUSE_SECONDS = 5.0  # after a call of Redis that failed, for it may have hung
 _REMEMBERED_VERDICTS = 1000
+
+
+class Input(NamedTuple):
+    """What became of one input, and what a person should know of it although it was read."""
+
+    outcome: Outcome
+    note: str | None = None
+    sign: Sign = Sign.NONE
 
 
 def classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent: int) -> None:
@@ -168,7 +167,7 @@ def classify(
     for (job, _), index, part in zip(parts, indexes, inputs, strict=True):
         seen = sum(isinstance(each.outcome, np.ndarray) for each in part)
         own = slice(first, first + seen)
-        batches.append(_rows(process, job, index, part, logits[own], signs(stack[own]), pulse))
+        batches.append(_rows(process, job, index, part, logits[own], signs_of(stack[own]), pulse))
         first += seen
     return batches
 

@@ -1,11 +1,11 @@
 """A scan -> the 28x28 picture the network was trained on. Knows numpy and cv2; nothing of files, formats or torch.
 
 It does what was done to EMNIST (Cohen, Afshar, Tapson, van Schaik 2017, section II-C): light ink on a dark ground, cut
-to the ink's box, its aspect kept, centred in a square with a border of 2 pixels, smoothed, resampled to 28x28 and
+to the ink's box, its aspect kept, centred in a square with a border of 2 or 3 pixels, smoothed, resampled to 28x28 and
 stretched to 0..255. EMNIST began with clean bilevel fields of 128x128; scans do not, so before that:
 - polarity: ink is the minority, whatever a border says, or what the edge is not where neither is;
 - uneven light: a plane laid on the paper, and what is wider than any stroke, are taken away;
-- specks, and bits of neighbours cut by the edge, are left out of the box;
+- ruled lines, specks, bits of neighbours cut by the edge, and what lies below the character are left out of the box;
 - strokes thinner or thicker than EMNIST's are brought near to its, as they would vanish or run together.
 """
 

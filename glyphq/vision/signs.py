@@ -12,7 +12,7 @@ from glyphq.vision.normalize import SIZE
 _INK = 100  # of 255
 
 
-def signs(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def signs_of(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8[N, 28, 28], as the network is given them -> uint8[N] of `Sign`."""
     frame = np.concatenate((pictures[:, 0], pictures[:, -1], pictures[:, :, 0], pictures[:, :, -1]), axis=1)
     inverted = frame.mean(axis=1) > _INK

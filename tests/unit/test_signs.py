@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from glyphq.jobs import Sign
-from glyphq.vision.signs import signs
+from glyphq.vision.signs import signs_of
 
 
 def picture(*bars: tuple[int, int]) -> NDArray[np.uint8]:
@@ -27,8 +27,8 @@ def picture(*bars: tuple[int, int]) -> NDArray[np.uint8]:
     ],
 )
 def test_a_sign_is_told_from_the_pixels(pixels: NDArray[np.uint8], sign: Sign) -> None:
-    assert signs(np.stack([pixels, picture((2, 6))])).tolist() == [sign, Sign.NONE]
+    assert signs_of(np.stack([pixels, picture((2, 6))])).tolist() == [sign, Sign.NONE]
 
 
 def test_no_pictures_have_no_signs() -> None:
-    assert signs(np.empty((0, 28, 28), np.uint8)).shape == (0,)
+    assert signs_of(np.empty((0, 28, 28), np.uint8)).shape == (0,)
