@@ -36,6 +36,10 @@ class Pictures:
     def __getitem__(self, chosen: Tensor) -> "Pictures":
         return Pictures(self.pixels[chosen], self.classes[chosen])
 
+    def __add__(self, others: "Pictures") -> "Pictures":
+        """These, then the others."""
+        return Pictures(torch.cat([self.pixels, others.pixels]), torch.cat([self.classes, others.classes]))
+
     def to(self, device: torch.device) -> "Pictures":
         return Pictures(self.pixels.to(device), self.classes.to(device))
 

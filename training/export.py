@@ -22,6 +22,7 @@ from glyphq.labels import LABELS, MERGED_CASES
 from glyphq.vision.checkpoint import SHIPPED, save_network
 from glyphq.vision.network import Network, parameters
 from training.data import Pictures, hold_out, load_emnist
+from training.fonts import PACKAGES
 from training.measures import LOOK_ALIKES
 from training.recipes import Recipe, read_recipe
 from training.report import CURVES
@@ -87,6 +88,7 @@ def export(
             "split": f"emnist-{recipe.split}-train",
             "trained_on": len(training),
             "held_out": len(validation),
+            "fonts": len(PACKAGES) if recipe.takes_fonts else 0,
         },
         "prior": prior.value,
         "look_alikes": LOOK_ALIKES,

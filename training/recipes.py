@@ -22,6 +22,7 @@ class Stage:
     learning_rate: float
     final_learning_rate: float
     augmentation: float = 1  # how much of the recipe's changes
+    fonts: float = 0  # the part of every batch that is drawn from fonts instead of the split, every class as often
 
     def rate(self, done: float) -> float:
         """After `done`, 0..1, of the stage."""
@@ -51,11 +52,17 @@ class Recipe:
             raise ValueError("it takes a batch_size and at least one stage, of one epoch or more")
         if min(min(stage.learning_rate, stage.final_learning_rate) for stage in self.stages) < 0:
             raise ValueError("a learning rate is less than 0")
+        if not all(0 <= stage.fonts < 1 for stage in self.stages):
+            raise ValueError("the part that is drawn from fonts is not from 0 to less than 1")
 
     @property
     def epochs(self) -> int:
         """Of all stages."""
         return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def takes_fonts(self) -> bool:
+        return any(stage.fonts for stage in self.stages)
 
     def stage(self, epochs_done: float) -> tuple[Stage, float]:
         """The stage that is under way after so many epochs of the run, and how much of it is done, 0..1."""
@@ -102,8 +109,6 @@ def _split(name: str) -> Split:
     return cast("Split", name)
 
 
-def _stage(
-    epochs: int, learning_rate: float, final_learning_rate: float | None = None, augmentation: float = 1
-) -> Stage:
+def _stage(epochs: int, learning_rate: float, final_learning_rate: float | None = None, **others: float) -> Stage:
     final = learning_rate if final_learning_rate is None else final_learning_rate
-    return Stage(epochs, learning_rate, final, augmentation)
+    return Stage(epochs, learning_rate, final, **others)

@@ -25,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from glyphq.errors import GlyphqError, SetupError
 from glyphq.vision.network import Network, parameters
 from training.data import Pictures, hold_out, load_emnist
+from training.fonts import load_fonts
 from training.recipes import Recipe, read_recipe
 
 RUNS = Path("runs")
@@ -141,14 +142,18 @@ def finished_run(recipe: Recipe, folder: Path) -> tuple[Network, list[dict[str, 
     return run.result.eval(), run.history
 
 
-def train(recipe: Recipe, training: Pictures, validation: Pictures, folder: Path) -> Network:
+def train(
+    recipe: Recipe, training: Pictures, validation: Pictures, folder: Path, fonts: Pictures | None = None
+) -> Network:
     """Run what is left of the recipe. In `folder`: a checkpoint each epoch, `log.txt`, and scalars for TensorBoard.
+
+    `fonts` are the pictures that stages with a part of them draw from.
 
     Raises KeyboardInterrupt after Ctrl-C, when all that was done is saved, and SetupError when `folder` cannot be
     written.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    training, validation = training.to(device), validation.to(device)
+    training, validation, fonts = training.to(device), validation.to(device), fonts and fonts.to(device)
     images = recipe.images_per_epoch or len(training)
     if images < recipe.batch_size or (images > len(training) and not recipe.class_balanced):
         raise SetupError(
@@ -164,7 +169,7 @@ def train(recipe: Recipe, training: Pictures, validation: Pictures, folder: Path
     with _writing(folder), _stopping() as stop, _Reports(folder, run) as reports:
         while run.step < recipe.epochs * run.steps_per_epoch:
             started, first = monotonic(), run.step
-            for batch in batches(run, training):
+            for batch in batches(run, training, fonts):
                 run.take_step(loss_of, batch)
                 if stop() and run.step % run.steps_per_epoch:
                     _save(folder, run)
@@ -199,22 +204,35 @@ def loss_function(run: Run) -> LossOf:
     return augmented_loss_of
 
 
-def batches(run: Run, training: Pictures) -> Iterator[Pictures]:
+def batches(run: Run, training: Pictures, fonts: Pictures | None = None) -> Iterator[Pictures]:
     """Those of the epoch under way that have not been trained on.
 
     The last, smaller batch is left out: the compiled step knows one shape, and the next epoch's order is another.
     """
     epoch, done = divmod(run.step, run.steps_per_epoch)
     generator = torch.Generator().manual_seed(run.recipe.seed * _SEEDS_APART + epoch)
+    stage, _ = run.recipe.stage(epoch)
+    from_fonts = round(stage.fonts * run.recipe.batch_size)
+    own = run.recipe.batch_size - from_fonts
     if run.recipe.class_balanced:
-        share = 1 / torch.bincount(training.classes)[training.classes].cpu()
-        images = run.steps_per_epoch * run.recipe.batch_size
-        order = torch.multinomial(share, images, replacement=True, generator=generator)
+        order = _balanced(training, run.steps_per_epoch * own, generator)
     else:
-        order = torch.randperm(len(training), generator=generator)
-    chosen = order.to(training.classes.device).split(run.recipe.batch_size)
-    for part in chosen[done : run.steps_per_epoch]:
-        yield training[part]
+        order = torch.randperm(len(training), generator=generator).to(training.classes.device)
+    chosen = order.split(own)[: run.steps_per_epoch]
+    if not from_fonts:
+        yield from (training[part] for part in chosen[done:])
+        return
+    if fonts is None:
+        raise SetupError(f"Recipe {run.recipe.name} takes pictures from fonts, and was given none.")
+    drawn = _balanced(fonts, run.steps_per_epoch * from_fonts, generator).split(from_fonts)
+    for part, others in zip(chosen[done:], drawn[done:], strict=True):
+        yield training[part] + fonts[others]
+
+
+def _balanced(pictures: Pictures, count: int, generator: torch.Generator) -> Tensor:
+    """Positions drawn with replacement, every class as often."""
+    share = 1 / torch.bincount(pictures.classes)[pictures.classes].cpu()
+    return torch.multinomial(share, count, replacement=True, generator=generator).to(pictures.classes.device)
 
 
 def _close_epoch(run: Run, validation: Pictures, images_per_second: float) -> Epoch:
@@ -370,7 +388,7 @@ def main(
         print(f"{len(training):,} images to train on, {len(validation):,} held out; {size:,} parameters")
         if not resume:
             (RUNS / recipe / CHECKPOINT).unlink(missing_ok=True)
-        train(chosen, training, validation, RUNS / recipe)
+        train(chosen, training, validation, RUNS / recipe, load_fonts() if chosen.takes_fonts else None)
     except GlyphqError as error:
         typer.echo(f"error: {error.detail}", err=True)
         raise SystemExit(1) from None

@@ -11,7 +11,7 @@ from training import recipes as recipes_module
 from training.augment import Augmentation
 from training.recipes import Recipe, Stage, read_recipe
 
-from .training_files import FULL, PLAIN, PLAIN_TOML, refused
+from .training_files import FULL, FULL_TOML, PLAIN, PLAIN_TOML, refused
 
 
 class TestRecipe:
@@ -66,6 +66,13 @@ class TestRecipe:
         assert [FULL.stage(done)[0].augmentation for done in (0, 1.999, 2, 3.999, 4)] == [1, 1, 0.4, 0.4, 0.4]
         assert [FULL.stage(done)[1] for done in (0, 0.5, 1, 2, 3, 4)] == [0, 0.25, 0.5, 0, 0.5, 1]
 
+    def test_a_stage_can_draw_a_part_from_fonts(self, recipes: Path) -> None:
+        (recipes / "full.toml").write_text(FULL_TOML + "fonts = 0.25\n")
+        recipe = read_recipe("full")
+        assert [stage.fonts for stage in recipe.stages] == [0, 0.25]
+        assert recipe.takes_fonts
+        assert not FULL.takes_fonts
+
     def test_an_unknown_name_is_answered_with_the_known_ones(self) -> None:
         with refused(r"no recipe 'famous'; there are: best, .*published"):
             read_recipe("famous")
@@ -84,6 +91,8 @@ class TestRecipe:
             ("batch_size = 8", 'batch_size = "8"', "'str'"),
             ("epochs = 2", "epochs = 0", "at least one stage"),
             ("learning_rate = 0.01", "learning_rate = -0.01", "less than 0"),
+            ("learning_rate = 0.01", "learning_rate = 0.01\nfonts = 1", "drawn from fonts"),
+            ("learning_rate = 0.01", "learning_rate = 0.01\nfonts = -0.1", "drawn from fonts"),
             ("channels = [2, 2, 2]", "", "'channels'"),
             ("learning_rate = 0.01", "", "'learning_rate'"),
             ("seed = 3", "seed = ", "line 4"),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from glyphq.vision.network import Network
 from training import train as train_module
 from training.data import Pictures
-from training.recipes import Recipe
+from training.recipes import Recipe, Stage
 from training.train import CHECKPOINT, LossOf, Run, accuracy_and_loss, batches, loss_function, train
 
 from .training_files import FULL, PLAIN, TRAINING, VALIDATION, pictures, refused
@@ -119,6 +119,28 @@ class TestStep:
         assert times[:100].max() < 45
         assert 90 < times[100:].min() < times[100:].max() < 210
 
+    @BOTH
+    def test_a_part_of_each_batch_is_drawn_from_fonts_every_class_as_often(self, recipe: Recipe) -> None:
+        stages = Stage(1, 0.1, 0.1), Stage(1, 0.1, 0.1, fonts=0.25)
+        run = Run(replace(recipe, stages=stages), torch.device("cpu"), 300)
+        own = Pictures(torch.arange(2400), torch.arange(2400) % 47)
+        fonts = Pictures(torch.arange(-1, -111, -1), torch.tensor([0] * 100 + [1] * 10))
+        assert min(batch.pixels.min() for batch in batches(run, own, fonts)) >= 0
+        run.step = 300
+        drawn = [batch.pixels for batch in batches(run, own, fonts)]
+        assert len(drawn) == 300
+        assert all((batch[:6] >= 0).all() and (batch[6:] < 0).all() and len(batch) == 8 for batch in drawn)
+        # Expected are 300 of the 600; their standard deviation is 12.
+        assert 240 < sum(int((batch < -100).sum()) for batch in drawn) < 360
+        run.step = 420
+        assert [batch.tolist() for batch in drawn[120:]] == [
+            batch.pixels.tolist() for batch in batches(run, own, fonts)
+        ]
+
+    def test_without_the_fonts_that_a_stage_draws_from_it_says_so(self) -> None:
+        with refused("fonts"):
+            train(replace(PLAIN, stages=(Stage(1, 0.1, 0.1, fonts=0.25),)), TRAINING, VALIDATION, Path("runs/none"))
+
 
 class TestTrain:
     @BOTH
@@ -147,6 +169,11 @@ class TestTrain:
         changed = replace(base, **{part: getattr(FULL, part)})
         uneven = Pictures(TRAINING.pixels, torch.tensor([0] * 30 + [1] * 14))
         results = [train(recipe, uneven, VALIDATION, Path(f"runs/{n}")) for n, recipe in enumerate((base, changed))]
+        assert weights(results[0]) != weights(results[1])
+
+    def test_pictures_from_fonts_make_a_difference(self) -> None:
+        recipe = replace(PLAIN, stages=(Stage(1, 0.1, 0.1, fonts=0.25),))
+        results = [train(recipe, TRAINING, VALIDATION, Path(f"runs/{n}"), pictures(30, seed=n)) for n in (1, 2)]
         assert weights(results[0]) != weights(results[1])
 
     @BOTH

@@ -15,7 +15,7 @@ from training import train as train_module
 from training.data import hold_out, load_emnist
 from training.train import CHECKPOINT
 
-from .training_files import FULL, in_turn, noise, write_emnist
+from .training_files import FULL, FULL_TOML, in_turn, noise, pictures, write_emnist
 from .training_runs import STEPS, after_step, control_c, epochs_logged, saved, unbroken
 
 pytestmark = pytest.mark.usefixtures("own_folder", "one_thread", "uncompiled", "recipes")
@@ -40,6 +40,18 @@ class TestCommand:
         size = parameters(Network(FULL.architecture))
         assert said[0] == f"40 images to train on, 100 held out; {size} parameters"
         assert [line.split("  ")[0] for line in said[1:]] == [f"epoch {number}/4" for number in (1, 2, 3, 4)]
+        assert saved(FOLDER)["step"] == 4 * STEPS
+
+    def test_fonts_are_loaded_for_a_recipe_that_takes_them(
+        self, root: Path, recipes: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loaded: list[str] = []
+        monkeypatch.setattr(train_module, "load_fonts", lambda: loaded.append("fonts") or pictures(30))
+        train_module.main("full", root)
+        assert loaded == []
+        (recipes / "full.toml").write_text(FULL_TOML + "fonts = 0.25\n")
+        train_module.main("full", root, resume=False)
+        assert loaded == ["fonts"]
         assert saved(FOLDER)["step"] == 4 * STEPS
 
     def test_after_control_c_it_says_how_to_go_on_and_exits_130(
