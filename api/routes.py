@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -67,6 +68,9 @@ def _service(request: Request) -> Service:
 Served = Annotated[Service, Depends(_service)]
 JobId = Annotated[
     str, Path(description="A job id, as answered by POST /v1/jobs.", examples=["019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11"])
+]
+Prefer = Annotated[
+    str | None, Header(description="`wait=10` holds the request until the job has ended or 10 seconds have passed.")
 ]
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -169,9 +173,7 @@ async def submit(
     idempotency_key: Annotated[
         str | None, Header(description="Repeats with the same key, body and options answer the same job.")
     ] = None,
-    prefer: Annotated[
-        str | None, Header(description="`wait=10` holds the request until the job has ended or 10 seconds have passed.")
-    ] = None,
+    prefer: Prefer = None,
 ) -> Response:
     """Hand in scans: a zip, an image, several images in a form, or EMNIST pixel rows."""
     key = _checked_idempotency_key(idempotency_key)
@@ -247,9 +249,14 @@ def list_jobs(
     response_model_exclude={"results"},
     responses=responses(JobNotFound, StoreError),
 )
-def get_job(service: Served, job_id: JobId, response: Response) -> JobView:
+async def get_job(service: Served, job_id: JobId, response: Response, prefer: Prefer = None) -> JobView:
     """How far a job is: state, counts that add up, rate, time left."""
-    view = service.view(OWNER, job_id)
+    wait_seconds = min(_wait_seconds(prefer), service.settings.max_wait_seconds)
+    if wait_seconds:
+        with suppress(JobFailed):  # it is told as a state
+            await service.wait(await run_in_threadpool(service.job, OWNER, job_id), wait_seconds)
+        response.headers["Preference-Applied"] = "wait"
+    view = await run_in_threadpool(service.view, OWNER, job_id)
     if not view.state.ended:
         response.headers["Retry-After"] = "1"
     return view

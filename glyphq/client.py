@@ -43,7 +43,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
-FIRST_POLL_SECONDS, DEFAULT_POLL_SECONDS = 0.1, 2.0
+HELD_SECONDS, DEFAULT_POLL_SECONDS = 10, 2.0
 SUBMIT_TIMEOUT_SECONDS = 600.0  # the answer comes only once the whole archive is indexed and durable
 UPLOAD_PIECE_BYTES = 1 << 18
 ZIP_MAGIC = b"PK\x03\x04", b"PK\x05\x06"
@@ -199,13 +199,13 @@ class Client:
     ) -> JobStatus:
         """Return the job once it has ended, whichever way; `on_progress` gets each status seen before and the last.
 
-        It asks often at first, so that a small job is not held up, then as seldom as the service's Retry-After says.
+        The service holds each request until the job has ended, for a second where `on_progress` wants to hear.
         Raises JobNotFinished when `timeout_seconds` have passed.
         """
         deadline = time.monotonic() + timeout_seconds if timeout_seconds is not None else float("inf")
-        pause = FIRST_POLL_SECONDS
+        held_seconds, left = HELD_SECONDS if on_progress is None else 1, deadline - time.monotonic()
         while True:
-            response = self._get(_path(job_id))
+            response = self._get(_path(job_id), headers={"Prefer": f"wait={int(min(held_seconds, max(0, left)))}"})
             job = JobStatus.from_json(_json(response))
             if on_progress:
                 on_progress(job)
@@ -215,8 +215,8 @@ class Client:
             if left <= 0:
                 so_far = f"{job.counts.done:,} of {job.counts.total:,} rows"
                 raise JobNotFinished(f"Job {job_id} has not finished: {so_far}.", job.raw)
-            self._sleep(min(pause, left))
-            pause = min(pause * 1.5, max(_retry_after_seconds(response) or DEFAULT_POLL_SECONDS, FIRST_POLL_SECONDS))
+            if "Preference-Applied" not in response.headers:  # not held, as with less than a second left
+                self._sleep(min(_retry_after_seconds(response) or DEFAULT_POLL_SECONDS, left))
 
     def results(self, job_id: str, format: Format = Format.CSV, *, partial: bool = False) -> bytes:
         """The results in memory; see `write_results`."""
@@ -285,8 +285,15 @@ class Client:
             raise
         return True
 
-    def _get(self, path: str, params: dict[str, str] | None = None, *, stream: bool = False) -> httpx.Response:
-        return self._send(lambda: self._http.build_request("GET", path, params=params), stream=stream)
+    def _get(
+        self,
+        path: str,
+        params: dict[str, str] | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        stream: bool = False,
+    ) -> httpx.Response:
+        return self._send(lambda: self._http.build_request("GET", path, params=params, headers=headers), stream=stream)
 
     def _send(
         self, request: Callable[[], httpx.Request], *, attempts: int = ATTEMPTS, stream: bool = False

@@ -248,13 +248,26 @@ class TestWait:
         assert job.state is JobState.COMPLETED
         assert seen == [2, 2, 4]
 
-    def test_it_asks_often_at_first_and_then_as_seldom_as_the_service_says(self) -> None:
-        running = httpx.Response(200, json=job_json("running", classified=2), headers={"Retry-After": "1"})
-        service = Service(*[running] * 12, httpx.Response(200, json=job_json()))
+    def test_it_lets_the_service_hold_the_request_shorter_where_someone_watches(self) -> None:
+        held = httpx.Response(200, json=job_json("running", classified=2), headers={"Preference-Applied": "wait"})
+        service = Service(held, held, httpx.Response(200, json=job_json()))
         service.client().wait(JOB_ID)
-        assert service.pauses[0] == 0.1
-        assert service.pauses == sorted(service.pauses)
-        assert service.pauses[-1] == 1.0
+        assert [request.headers["Prefer"] for request in service.requests] == ["wait=10"] * 3
+        assert service.pauses == []
+        watched = Service(httpx.Response(200, json=job_json()))
+        watched.client().wait(JOB_ID, lambda _: None)
+        assert watched.requests[0].headers["Prefer"] == "wait=1"
+
+    def test_it_is_held_no_longer_than_its_timeout(self) -> None:
+        service = Service(httpx.Response(200, json=job_json()))
+        service.client().wait(JOB_ID, timeout_seconds=5.5)
+        assert service.requests[0].headers["Prefer"] == "wait=5"
+
+    def test_where_requests_are_not_held_it_asks_as_seldom_as_the_service_says(self) -> None:
+        running = httpx.Response(200, json=job_json("running", classified=2), headers={"Retry-After": "3"})
+        service = Service(running, running, httpx.Response(200, json=job_json()))
+        service.client().wait(JOB_ID)
+        assert service.pauses == [3, 3]
 
     def test_past_its_timeout_it_raises_and_says_how_far_the_job_is(self) -> None:
         service = Service(httpx.Response(200, json=job_json("running", classified=2)))
