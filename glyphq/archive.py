@@ -225,28 +225,29 @@ def contents(index: pa.RecordBatch, read: Callable[[int, int], bytes]) -> Iterat
 
     `read(start, length)` answers that range of the input, or less of it where the input has been cut.
     """
-    entries = index.to_pylist()
+    columns = (index.column(name).to_pylist() for name in _Entry._fields)
+    entries = [_Entry(*fields) for fields in zip(*columns, strict=True)]
     block, block_start = memoryview(b""), 0
     for position, entry in enumerate(entries):
-        if entry["reason"] is not None:
-            yield Rejection(Reason(entry["reason"]), entry["detail"])
+        if entry.reason is not None:
+            yield Rejection(Reason(entry.reason), entry.detail or "")
             continue
-        start, end = entry["offset"], entry["offset"] + entry["span"]
+        start, end = entry.offset, entry.offset + entry.span
         if not block_start <= start <= end <= block_start + len(block):
             for following in entries[position + 1 :]:
-                if following["reason"] is None and end <= following["offset"] <= end + _GAP_BYTES:
-                    end = following["offset"] + following["span"]
+                if following.reason is None and end <= following.offset <= end + _GAP_BYTES:
+                    end = following.offset + following.span
             block, block_start = memoryview(read(start, end - start)), start
-        span = block[start - block_start : start - block_start + entry["span"]]
-        if len(span) < entry["span"]:
+        span = block[start - block_start : start - block_start + entry.span]
+        if len(span) < entry.span:
             yield Rejection.of(Reason.STORED_INPUT_DAMAGED)
         else:
             yield extract(
                 span,
-                size=entry["size"],
-                compressed_size=entry["compressed_size"],
-                method=entry["method"],
-                crc=entry["crc"],
+                size=entry.size,
+                compressed_size=entry.compressed_size,
+                method=entry.method,
+                crc=entry.crc,
             )
 
 
@@ -291,6 +292,19 @@ def sniff(head: bytes) -> Sniffed | None:
 def is_litter(name: str) -> bool:
     """Whether a path ends in what desktops leave in folders and archives."""
     return re.search(_LITTER, name) is not None
+
+
+class _Entry(NamedTuple):
+    """What of a row of the index is needed to read it."""
+
+    offset: int
+    span: int
+    size: int
+    compressed_size: int
+    method: int
+    crc: int
+    reason: str | None
+    detail: str | None
 
 
 class _End(NamedTuple):

@@ -42,6 +42,7 @@ _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # lengths of the header that foll
 # Chunks that do not change what the samples mean; any other (transparency, palette, orientation) is for Pillow.
 _PLAIN_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"tEXt", b"tIME"))
 _GRAY, _RGB = 0, 2  # PNG colour types
+_PNG_CHUNK, _PNG_CHECKSUM, _PNG_HEADER = (struct.Struct(form) for form in (">I4s", ">I", ">IIBBBBB"))
 _EXIF_ORIENTATION = 0x0112
 _PHOTOMETRIC = 262  # TIFF tag; 0 is WhiteIsZero
 _UPRIGHT = {
@@ -113,19 +114,19 @@ def _plain_png(data: bytes) -> tuple[int, int] | None:
 
     Raises ValueError when it is cut short or a checksum is wrong: Pillow would accept one that lost only its end.
     """
-    position, kind, plain = len(_PNG), b"", True
+    position, kind, plain, length = len(_PNG), b"", True, len(data)
     while kind != b"IEND":
-        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
-        if end + 4 > len(data):
+        size, kind = _PNG_CHUNK.unpack_from(data, position) if position + 8 <= length else (length, b"")
+        end = position + 8 + size
+        if end + 4 > length:
             raise ValueError("it ends before its IEND chunk")
-        kind = data[position + 4 : position + 8]
-        if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+        if zlib.crc32(data[position + 4 : end]) != _PNG_CHECKSUM.unpack_from(data, end)[0]:
             raise ValueError("a checksum is wrong")
         plain = plain and kind in _PLAIN_CHUNKS
         position = end + 4
     if not plain or data[12:16] != b"IHDR":
         return None
-    width, height, depth, colour, _, _, interlace = struct.unpack_from(">IIBBBBB", data, 16)
+    width, height, depth, colour, _, _, interlace = _PNG_HEADER.unpack_from(data, 16)
     usual = interlace == 0 and depth <= 8 and (colour == _GRAY or (colour == _RGB and depth == 8))
     return (width, height) if usual and width and height else None
 

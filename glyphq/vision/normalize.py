@@ -33,7 +33,7 @@ _SPECK = 0.04  # of the largest part's area; a smaller part is a speck
 _RULED, _THICK_RULE = 0.9, 0.2  # of the width that is ink, and most of the height that such rows take, in a ruled line
 _BELOW = 0.3  # of the largest part's area; a smaller part wholly below the largest is another line's: dots are above
 _INSIDE = 0.2  # of the largest part's area; with a part this large inside, those at the edge are not the character
-_FRAME_MEAN, _PEAK = 32, 128  # an EMNIST picture's outermost pixels are at most 16 on average, and its ink reaches 255
+_FRAME_MEAN = 32  # an EMNIST picture's outermost pixels are at most 16 on average
 
 Gray = NDArray[np.uint8]
 Ink = NDArray[np.float32]
@@ -75,9 +75,9 @@ def is_inverted(scan: Gray, invert: Invert) -> bool:
 def _is_emnist(scan: Gray) -> bool:
     if scan.shape != (SIZE, SIZE):
         return False
-    pixels = scan.tobytes()  # summing short bytes takes a third of the time of four numpy reductions
-    frame = sum(pixels[:SIZE]) + sum(pixels[-SIZE:]) + sum(pixels[::SIZE]) + sum(pixels[SIZE - 1 :: SIZE])
-    return frame < _FRAME_MEAN * 4 * SIZE and int(scan.max()) >= _PEAK
+    pixels = scan.tobytes()  # these take a quarter of the time of numpy's reductions
+    frame = sum(pixels[:SIZE] + pixels[-SIZE:] + pixels[::SIZE] + pixels[SIZE - 1 :: SIZE])
+    return frame < _FRAME_MEAN * 4 * SIZE and not pixels.isascii()  # some pixel has 128 or more
 
 
 def _shrunk(scan: Gray, side: int) -> Gray:
