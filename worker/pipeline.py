@@ -46,7 +46,6 @@ STUCK_SECONDS = 300.0
 """A process that is this long at one image ends itself, with a traceback; the next one decodes in a child."""
 
 _STDERR = 2
-_PULSE_SECONDS = 0.05  # how often work on a chunk stops to look at the interactive lane
 _REDIS_PAUSE_SECONDS = 5.0  # after a call of Redis that failed, for it may have hung
 _REMEMBERED_VERDICTS = 1000
 
@@ -328,13 +327,18 @@ class _Pulse:
         """`renew` answers False when the work is superfluous; `outer` is renewed along."""
         self._process, self._renew, self._serves, self._outer = process, renew, serves, outer
         self._renew_seconds = process.settings.lease_seconds / 5
-        self._looked = self._renewed = time.monotonic()
+        self._renewed = time.monotonic()
+        self._paused_until = 0.0
 
     def __enter__(self) -> Self:
         _arm()
+        if self._serves:
+            self._process.lane.watch()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._serves:
+            self._process.lane.rest()
         if self._outer is None:
             faulthandler.cancel_dump_traceback_later()
         else:
@@ -342,18 +346,18 @@ class _Pulse:
 
     def __call__(self) -> None:
         now = time.monotonic()
-        if now - self._looked < _PULSE_SECONDS:
+        renew, serve = now - self._renewed >= self._renew_seconds, self._serves and self._process.lane.waits
+        if not (renew or serve) or now < self._paused_until:
             return
-        pause = 0.0
         try:
-            if now - self._renewed >= self._renew_seconds:
+            if renew:
                 self.keep()
-            if self._serves and self._process.progress.interactive_waits():
+            if serve:
+                self._process.lane.waits = False
                 drain(self._process, self)
         except (RedisError, OperationalError) as error:
             log.warning("work goes on without Redis: %s", error)
-            pause = _REDIS_PAUSE_SECONDS
-        self._looked = time.monotonic() + pause
+            self._paused_until = time.monotonic() + _REDIS_PAUSE_SECONDS
 
     def keep(self) -> None:
         """Renew the lease now, and the outer one."""

@@ -19,6 +19,7 @@ from glyphq.settings import Settings
 from glyphq.vision.checkpoint import SHIPPED, read_card
 from glyphq.vision.decode import prepare_process
 from glyphq.vision.engine import Engine, open_engine
+from worker.lane import InteractiveLane
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Process:
     engine: Engine
     model: Model
     temperature: float
+    lane: InteractiveLane
     verdicts: dict[str, bool] = field(default_factory=dict)
     """Whether a job's stored input is intact, by job id, where that had to be looked at."""
 
@@ -60,6 +62,7 @@ def open_process(settings: Settings, celery: Celery) -> Process:
         engine=engine,
         model=Model(card.digest, engine.name),
         temperature=card.temperature,
+        lane=InteractiveLane(progress),
     )
     threading.Thread(target=_beat, args=(process,), name="heartbeat", daemon=True).start()
     log.info("%s is ready: %s, model %s", process.name, engine.name, card.digest[:16])

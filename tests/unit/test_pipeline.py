@@ -25,6 +25,7 @@ from glyphq.progress import Progress
 from glyphq.settings import Settings
 from glyphq.vision.engine import Engine, open_engine
 from worker import pipeline
+from worker.lane import InteractiveLane
 from worker.process import Process
 
 SCANS = {sample.filename: sample.png for sample in samples.draw(6, seed=4)}  # two chunks of three
@@ -41,7 +42,8 @@ def process(tmp_path: Path, server: str, redis: Redis, engine: Engine) -> Proces
     ledger = Ledger(LocalBlobs(settings.store_path))
     progress = Progress(redis, window=4, lease_seconds=30)
     dispatcher = Dispatcher(ledger, progress, create_celery(settings))
-    return Process("test", settings, ledger, progress, dispatcher, engine, Model("digest", engine.name), 1.5)
+    model, lane = Model("digest", engine.name), InteractiveLane(progress)
+    return Process("test", settings, ledger, progress, dispatcher, engine, model, 1.5, lane)
 
 
 def submitted(process: Process, content: bytes | None = None, options: Options | None = None) -> Job:
@@ -153,7 +155,7 @@ class TestChunks:
             if not process.ledger.has_ended(job):
                 process.ledger.cancel(job)
                 process.progress.forget(job.owner, job.id)
-            time.sleep(2 * pipeline._PULSE_SECONDS)  # a slow image: the pulse looks only so often
+            time.sleep(0.001)  # longer than the lease lasts without a sign of life
             return decode(data, max_pixels)
 
         monkeypatch.setattr(pipeline, "decode", cancelling)
@@ -225,6 +227,20 @@ class TestDamage:
         assert rows(process, job) == before
 
 
+class TestInteractiveLane:
+    def test_it_is_looked_at_only_while_it_is_watched(self, process):
+        asked(process, SCANS["scan-00000.png"])
+        lane = process.lane
+        assert not lane.waits
+        lane.watch()
+        deadline = time.monotonic() + 10
+        while not lane.waits and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert lane.waits
+        lane.rest()
+        assert not lane.waits
+
+
 class TestDrain:
     def test_everything_that_waits_is_answered(self, process):
         jobs = [asked(process, scan) for scan in SCANS.values()]
@@ -257,7 +273,7 @@ class TestDrain:
 
         def slow(data: bytes, max_pixels: int):
             answered.append(process.ledger.has_ended(single))
-            time.sleep(2 * pipeline._PULSE_SECONDS)  # a slow image: the pulse looks only so often
+            time.sleep(0.1)  # a slow image: the lane is looked at only so often
             return decode(data, max_pixels)
 
         monkeypatch.setattr(pipeline, "decode", slow)
