@@ -44,7 +44,8 @@ from glyphq.labels import LABELS, NAMED_CHARSETS
 from glyphq.vision.checkpoint import SHIPPED, read_card
 
 
-def _same_site(sec_fetch_site: Annotated[str, Header(include_in_schema=False)] = "") -> None:
+# Dependencies are async, though they await nothing: FastAPI runs others in a thread, which takes longer than they do.
+async def _same_site(sec_fetch_site: Annotated[str, Header(include_in_schema=False)] = "") -> None:
     """There are no keys yet, so a page of another site must not speak for whoever looks at it."""
     if sec_fetch_site in ("cross-site", "same-site"):
         raise CrossSiteRefused("The request came from a page of another site. Use the service's own address.")
@@ -60,7 +61,7 @@ _MEDIA_TYPES: dict[Format, str] = {
 }
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
@@ -116,7 +117,7 @@ _SUBMISSION = {
 }
 
 
-def _query_options(
+async def _query_options(
     name: Annotated[str | None, Query(description="A name to find the job by.")] = None,
     top_k: Annotated[str | None, Query(description=f"Answers a row, 1 to {MAX_TOP_K}.", examples=["3"])] = None,
     charset: Annotated[
@@ -186,9 +187,7 @@ async def submit(
             charset_rules=upload.charset_rules or charset_rules, **{**query, **upload.options}
         )
         job = await run_in_threadpool(accept, upload, options, OWNER, key)
-    await run_in_threadpool(service.enqueue, job)
-    if wait_seconds:
-        await service.wait(job, wait_seconds)
+    await service.enqueue_and_wait(job, wait_seconds)
     return await run_in_threadpool(_accepted, service, job, waited=bool(wait_seconds))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from kombu.exceptions import OperationalError
 from redis import RedisError
+from starlette.concurrency import run_in_threadpool
 
 from api.events import Events
 from api.images import Images
@@ -60,17 +61,27 @@ class Service:
         except DamagedObject:
             raise JobFailed(f"The record of job {job_id} cannot be read. Delete the job and submit it again.") from None
 
+    async def enqueue_and_wait(self, job: Job, seconds: float) -> None:
+        """Send the job's first work; return when the job has ended, after `seconds` at the most."""
+        with self.events.watching(job.id) as moved:  # from before it is sent: its end is not missed
+            await run_in_threadpool(self.enqueue, job)
+            if seconds:
+                await self._until_ended(job, moved, seconds)
+
     async def wait(self, job: Job, seconds: float) -> None:
         """Until the job has ended, `seconds` at the most."""
-        deadline = time.monotonic() + seconds
         with self.events.watching(job.id) as moved:
-            while not await asyncio.to_thread(self.ledger.has_ended, job):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(moved.wait(), min(left, _LOOK_AGAIN_SECONDS))
-                moved.clear()
+            if not await run_in_threadpool(self.ledger.has_ended, job):
+                await self._until_ended(job, moved, seconds)
+
+    async def _until_ended(self, job: Job, moved: asyncio.Event, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(moved.wait(), min(left, _LOOK_AGAIN_SECONDS))
+            moved.clear()
+            if await run_in_threadpool(self.ledger.has_ended, job):
+                return
 
     def view(self, owner: str, job_id: str) -> JobView:
         """The job now. Raises JobNotFound."""
