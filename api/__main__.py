@@ -1,6 +1,7 @@
 """`python -m api`: serve HTTP with uvicorn at the address of the settings, or on a socket that was handed down."""
 
 import argparse
+import gc
 import logging
 import sys
 
@@ -24,8 +25,10 @@ def main() -> None:
             "or set GLYPHQ_INSECURE_BIND=1 where something in front keeps strangers out."
         )
     address = {"fd": arguments.fd} if arguments.fd is not None else {"host": settings.host, "port": settings.port}
+    app = create_app(settings)
+    gc.freeze()  # what is loaded stays: to go through it again and again took a quarter of a busy API's time
     uvicorn.run(
-        create_app(settings),
+        app,
         **address,
         log_level="warning",
         server_header=False,

@@ -1,115 +1,226 @@
-"""`python -m bench`: how fast glyphq and the plain script are at the same zip, and whether they say the same.
+"""`python -m bench`: glyphq, what one would take instead of it, and the bare limit of the machine, side by side.
 
-Each round runs both, one after the other, on the same files. Before the rounds glyphq runs once, uncounted, and the
-script once with each of THREADS: the rounds take the faster, as torch beside two loaders on a busy machine was twice as
-slow with all cores as with one. Exit code 1 means that the answers differ or that something failed.
+Sections: `throughput` (a zip of 28x28 PNG by glyphq, a plain and a tuned script, and the bare limits), `peers` (a
+smaller one by task queues and model servers), `stages` (where the time goes), `scale` (other sizes and formats),
+`latency` (single images), `footprint` (memory, Redis, start). Exit code 1 means that answers differ or that something
+failed.
 """
 
-import csv
-import io
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import typer
-from PIL import Image
 from rich.console import Console
-from rich.progress import Progress
+from rich.status import Status
 
-from bench.report import Round, machine, print_report, summary, versions
-from glyphq.client import Client, JobStatus
-from glyphq.embedded import embedded_service
-from glyphq.errors import GlyphqError
-from glyphq.samples import Sample, draw
-from glyphq.vision.normalize import normalize
+from bench.footprint import MIB, durable_write_ms, peak_mib, redis_bytes
+from bench.inputs import Kind, files, write_zip
+from bench.latency import latency
+from bench.limits import LIMITS, Limits, limits, stages
+from bench.peers import PEERS
+from bench.report import machine, print_report, spread, versions
+from bench.throughput import GLYPHQ, compare, glyphq_side
+from glyphq.client import Client
+from glyphq.embedded import EmbeddedService, embedded_service
+from glyphq.errors import GlyphqError, SetupError
+from glyphq.progress import Progress, open_redis
+from glyphq.vision.checkpoint import SHIPPED
 
-WORKERS = 2
-THREADS = 1, os.cpu_count() or 1
-LEAST_AGREEMENT = 0.995
+SECTIONS = ("throughput", "peers", "stages", "scale", "latency", "footprint")
+PROCESSES = 2
+SCRIPTS = ("plain", "tuned")
+SCALES = {
+    "200 PNG of 28x28": (200, Kind.PNG_28),
+    "20,000 PNG of 28x28": (20_000, Kind.PNG_28),
+    "1,000,000 PNG of 28x28": (1_000_000, Kind.PNG_28),
+    "20,000 PNG of 128x128": (20_000, Kind.PNG_128),
+    "500 PNG of 1200x900": (500, Kind.PAGE),
+    "500 JPEG of 1 megapixel": (500, Kind.JPEG_MEGAPIXEL),
+}
+LARGE_JOB_IMAGES, PAGE_JOB_IMAGES = 100_000, 2_000
+UPLOADED_MIB = 2048
 
 
 def main(
-    images: Annotated[int, typer.Option(min=1, help="Images in the zip.")] = 20_000,
+    sections: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(SECTIONS)}; by default all.")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Images in the zip of `throughput`.")] = 100_000,
+    peer_images: Annotated[int, typer.Option(min=1, help="Images in the zip of `peers`.")] = 20_000,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds that count.")] = 5,
+    model: Annotated[Path, typer.Option(help="Folder of the model that all sides use.")] = SHIPPED,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here too.")] = None,
 ) -> None:
-    """Measure glyphq and a plain PyTorch script side by side."""
-    place = machine()
+    """Measure glyphq beside its peers and the bare limit."""
+    chosen = sections or list(SECTIONS)
+    for name in chosen:
+        if name not in SECTIONS:
+            raise SetupError(f"There is no section {name!r}; there are {', '.join(SECTIONS)}.")
     terminal = Console(stderr=True)
-    rounds = []
-    with (
-        tempfile.TemporaryDirectory(prefix="glyphq-bench-") as folder,
-        Progress(console=terminal, disable=not terminal.is_terminal, transient=True) as progress,
-    ):
-        archive, ours, theirs = (Path(folder) / name for name in ("scans.zip", "glyphq.csv", "plain.csv"))
-        _write_zip(archive, progress.track(draw(images), total=images, description="drawing"))
-        with embedded_service(workers=WORKERS) as service, Client(service.url) as client:
-            _, job = _run_glyphq(client, archive, ours)
-            threads = min(THREADS, key=lambda threads: _run_plain_script(archive, theirs, threads))
-            for _ in progress.track(range(repeats), description="measuring"):
-                glyphq_seconds, job = _run_glyphq(client, archive, ours)
-                plain_seconds = _run_plain_script(archive, theirs, threads)
-                rounds.append(Round(glyphq_seconds, *plain_seconds, _agreement(ours, theirs)))
-            software = versions(service.redis_url)
-    engines = {
-        "glyphq": ", ".join(model["engine"] for model in job.raw["models"]),
-        "plain": f"torch f32 cpu, OMP_NUM_THREADS={threads}",
-    }
-    report = {**summary(images, rounds), "engines": engines, "machine": place, "versions": software}
+    report: dict[str, Any] = {"machine": machine()}
+    with tempfile.TemporaryDirectory(prefix="glyphq-bench-") as name, terminal.status("starting") as status:
+        bench = Bench(Path(name), model, repeats, status)
+        for section in chosen:
+            if section == "throughput":
+                report[section] = bench.throughput(images)
+            elif section == "peers":
+                report[section] = bench.peers(peer_images)
+            else:
+                report[section] = getattr(bench, section)()
+            terminal.print(f"{section}: measured", highlight=False)
+        with bench.service() as service:
+            engines = sorted(set(_engines(service)))
+            report = {**report, "engines": {"glyphq": ", ".join(engines)}, "versions": versions(service.redis_url)}
     print_report(report)
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(report, indent=2) + "\n")
-    if report["agreement"] < LEAST_AGREEMENT:
-        raise GlyphqError(f"Only {report['agreement']:.2%} of the labels agree; it takes {LEAST_AGREEMENT:.1%}.")
 
 
-def _write_zip(target: Path, samples: Iterable[Sample]) -> None:
-    """The samples made EMNIST's 28x28, light on dark: both sides feed these very pictures to the network."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for sample in samples:
-            picture = normalize(np.asarray(Image.open(io.BytesIO(sample.png))))
-            if picture is None:
-                raise GlyphqError(f"The drawn sample {sample.filename} was taken for a blank one.")
-            png = io.BytesIO()
-            Image.fromarray(picture).save(png, "PNG")
-            archive.writestr(sample.filename, png.getvalue())
+class Bench:
+    """The sections, each answering its part of the report."""
+
+    def __init__(self, folder: Path, model: Path, repeats: int, status: Status) -> None:
+        self._folder, self._model, self._repeats, self._status = folder, model, repeats, status
+
+    @contextmanager
+    def service(self) -> Iterator[EmbeddedService]:
+        with embedded_service(workers=PROCESSES, environment={"GLYPHQ_MODEL": str(self._model)}) as service:
+            yield service
+
+    def throughput(self, images: int) -> dict[str, Any]:
+        archive = self._zip(images)
+        measured = min(images, 20_000)
+        with self.service() as service, Client(service.url) as client, limits(PROCESSES, self._model) as bare:
+            return self._compare(client, archive, images, SCRIPTS, bare, measured)
+
+    def peers(self, images: int) -> dict[str, Any]:
+        archive = self._zip(images)
+        others = ("plain", *(name for name in PEERS if name not in SCRIPTS))
+        with self.service() as service, Client(service.url) as client:
+            return self._compare(client, archive, images, others)
+
+    def _compare(
+        self,
+        client: Client,
+        archive: Path,
+        images: int,
+        others: tuple[str, ...],
+        bare: Limits | None = None,
+        measured: int = 0,
+    ) -> dict[str, Any]:
+        with ExitStack() as stack:
+            peers = []
+            for name in others:
+                self._status.update(f"starting {name}")
+                peers.append(stack.enter_context(PEERS[name](self._model)))
+            sides = {GLYPHQ: glyphq_side(client), **{peer.name: peer.classify for peer in peers}}
+
+            def beside() -> dict[str, float]:
+                return {what: bare.per_second(key, archive, measured) for key, what in LIMITS.items()} if bare else {}
+
+            return compare(
+                sides, archive, images, self._repeats, self._status.update, reference=peers[0].name, beside=beside
+            )
+
+    def stages(self) -> dict[str, float]:
+        self._status.update("stages")
+        archive = self._zip(20_000)
+        stages(archive, 20_000, self._model)  # uncounted: the first pass through fresh memory is slower
+        return stages(archive, 20_000, self._model)
+
+    def scale(self) -> dict[str, Any]:
+        rates = {}
+        with self.service() as service, Client(service.url) as client:
+            run = glyphq_side(client)
+            for name, (images, kind) in SCALES.items():
+                archive, rounds = self._zip(images, kind), 1 if images > LARGE_JOB_IMAGES else self._repeats
+                self._status.update(name)
+                table = self._folder / "scale.csv"
+                run(self._zip(200), table)
+                rates[name] = spread([images / run(archive, table) for _ in range(rounds)])
+        return rates
+
+    def latency(self) -> dict[str, Any]:
+        png = next(files(Kind.PNG_28))
+        found: dict[str, Any] = {}
+        with self.service() as service, Client(service.url) as client:
+            self._status.update("latency, idle")
+            address, headers = f"{service.url}/v1/jobs", {"Prefer": "wait=10", "Content-Type": "image/png"}
+
+            def measured(*clients: int) -> dict[str, Any]:
+                latency(address, png, 1, 20, headers)  # uncounted
+                return {str(n): vars(latency(address, png, n, 100 + 25 * n, headers)) for n in clients}
+
+            found["glyphq, idle"] = measured(1, 8, 64)
+            for name, images, kind in (
+                ("beside a job of 100,000 PNG of 28x28", LARGE_JOB_IMAGES, Kind.PNG_28),
+                ("beside a job of PNG of 1200x900", PAGE_JOB_IMAGES, Kind.PAGE),
+            ):
+                archive = self._zip(images, kind)
+                self._status.update(f"latency, {name}")
+                job = client.submit(archive)
+                found[f"glyphq, {name}"] = measured(1)
+                if client.status(job.id).state.ended:
+                    raise GlyphqError(f"The job ended while latency was measured {name}; it takes a larger one.")
+                client.delete(job.id)
+        for name in ("litserve", "mosec"):
+            self._status.update(f"latency of {name}")
+            with PEERS[name](self._model) as peer:
+                found[peer.name] = {str(n): vars(peer.latency(png, n, 100 + 25 * n)) for n in (1, 64)}
+        return found
+
+    def footprint(self) -> dict[str, str]:
+        archive = self._zip(20_000)
+        table = self._folder / "footprint.csv"
+        started = time.perf_counter()
+        with self.service() as service, Client(service.url) as client:
+            client.wait(client.submit(self._png()).id)
+            first = time.perf_counter() - started
+            durable = durable_write_ms(service.store)
+            with redis_bytes(service) as traffic:
+                glyphq_side(client)(archive, table)
+            self._status.update(f"uploading {UPLOADED_MIB:,} MiB")
+            client.delete(client.wait(client.submit(self._large_zip()).id).id)
+            peaks = peak_mib(service)
+        return {
+            "start of a service to the first image's answer": f"{first:.1f} s",
+            "a durable write (file and folder fsynced)": f"p50 {durable['p50']:.2f} ms, p99 {durable['p99']:.2f} ms",
+            "through Redis, an image of 20,000": f"{traffic[0] / 20_000:.1f} bytes",
+            f"peak memory, after an upload of {UPLOADED_MIB:,} MiB": ", ".join(
+                f"{name} {mib:,.0f} MiB" for name, mib in peaks.items()
+            ),
+        }
+
+    def _png(self) -> Path:
+        path = self._folder / "one.png"
+        path.write_bytes(next(files(Kind.PNG_28)))
+        return path
+
+    def _large_zip(self) -> Path:
+        """Mebibytes of noise, each of which becomes a rejected row: the upload is what is measured."""
+        path = self._folder / "large.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for number in range(UPLOADED_MIB):
+                archive.writestr(f"{number}.png", os.urandom(MIB))
+        return path
+
+    def _zip(self, images: int, kind: Kind = Kind.PNG_28) -> Path:
+        path = self._folder / f"{images}-{kind.name}.zip"
+        if not path.exists():
+            self._status.update(f"writing {images:,} {kind.value}")
+            write_zip(path, images, kind)
+        return path
 
 
-def _run_glyphq(client: Client, archive: Path, table: Path) -> tuple[float, JobStatus]:
-    started = time.perf_counter()
-    job = client.wait(client.submit(archive, top_k=1).id)
-    with table.open("wb") as file:
-        client.write_results(job.id, file)
-    seconds = time.perf_counter() - started
-    client.delete(job.id)
-    return seconds, job
-
-
-def _run_plain_script(archive: Path, table: Path, threads: int) -> tuple[float, float]:
-    """Its own time, and the time of its whole process, in seconds."""
-    command = [sys.executable, "-m", "bench.plain_script", str(archive), str(table)]
-    started = time.perf_counter()
-    variables = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    said = subprocess.check_output(command, cwd=Path(__file__).parents[1], env=variables, text=True)
-    return float(said), time.perf_counter() - started
-
-
-def _agreement(ours: Path, theirs: Path) -> float:
-    """The part of all rows that have the same label. Raises GlyphqError when the rows are not of the same files."""
-    one, other = (list(csv.DictReader(table.read_text("utf-8").splitlines())) for table in (ours, theirs))
-    if [row["filename"] for row in one] != [row["filename"] for row in other]:
-        raise GlyphqError("The two CSVs do not have the same rows.")
-    same: int = sum(a["label"] == b["label"] for a, b in zip(one, other, strict=True))
-    return same / len(other)
+def _engines(service: EmbeddedService) -> Iterator[str]:
+    yield from Progress(open_redis(service.redis_url), window=1, lease_seconds=1).workers().values()
 
 
 if __name__ == "__main__":

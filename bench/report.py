@@ -5,8 +5,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -17,21 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-SIDES = {
-    "glyphq": "glyphq, POST to the last byte of the CSV",
-    "plain": "plain script, from the zip opened to the CSV closed",
-    "plain_with_start": "plain script, the start of its process included",
-}
-
-
-@dataclass(frozen=True)
-class Round:
-    """The seconds that each of SIDES took in one repetition, and the part of all rows that got the same label."""
-
-    glyphq: float
-    plain: float
-    plain_with_start: float
-    agreement: float
+Spread = Mapping[str, float]
 
 
 def machine() -> dict[str, Any]:
@@ -60,35 +45,58 @@ def commit() -> str:
         return "of no known commit"
 
 
-def summary(images: int, rounds: Sequence[Round]) -> dict[str, Any]:
-    """The numbers of a report: the ratio first, by the shorter of the script's two times; then images a second."""
-    seconds = {side: [asdict(r)[side] for r in rounds] for side in SIDES}
-    return {
-        "ratio": spread([r.plain / r.glyphq for r in rounds]),
-        "images_per_second": {side: spread([images / s for s in taken]) for side, taken in seconds.items()},
-        "agreement": min(r.agreement for r in rounds),
-        "images": images,
-        "rounds": [asdict(r) for r in rounds],
-    }
-
-
-def print_report(report: dict[str, Any]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"glyphq is {told(report['ratio'], '.1f')} times as fast as the plain script", markup=False)
-    table = Table("images a second", escape("median [min-max]"))
-    for side, rate in report["images_per_second"].items():
-        table.add_row(SIDES[side], escape(told(rate, ",.0f")))
-    console.print(table)
-    console.print(f"{report['images']:,} PNG of 28x28 in one zip, zip on disk to CSV on disk, 2 processes each")
-    console.print(f"{len(report['rounds'])} rounds, interleaved; the ratio is of the two times of one round")
-    console.print(f"{report['agreement']:.2%} of the labels are equal in the worst round")
-    for name in ("engines", "machine", "versions"):
-        console.print(f"{name}:", ", ".join(f"{key} {value}" for key, value in report[name].items()))
-
-
 def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": median(values), "min": min(values), "max": max(values)}
 
 
-def told(spread: dict[str, float], form: str) -> str:
+def told(spread: Spread, form: str) -> str:
     return f"{spread['median']:{form}} [{spread['min']:{form}}-{spread['max']:{form}}]"
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """The sections that were measured, ratios first."""
+    console = Console(highlight=False, soft_wrap=True)
+    for name in ("throughput", "peers"):
+        if name in report:
+            _print_comparison(console, report[name])
+    if "stages" in report:
+        steps = report["stages"]
+        table = Table("step, one process", "us an image", title="where the time of a scan of 28x28 goes")
+        for step, microseconds in {**steps, "all": sum(steps.values())}.items():
+            table.add_row(step, f"{microseconds:.2f}")
+        console.print(table)
+    if "scale" in report:
+        table = Table("scans", "glyphq, images/s", "us an image", title="what is handed in")
+        for name, rate in report["scale"].items():
+            table.add_row(name, escape(told(rate, ",.0f")), f"{1e6 / rate['median']:,.1f}")
+        console.print(table)
+    if "latency" in report:
+        _print_latency(console, report["latency"])
+    for name, what in report.get("footprint", {}).items():
+        console.print(f"{name}: {what}", markup=False)
+    for name in ("engines", "machine", "versions"):
+        console.print(f"{name}:", ", ".join(f"{key} {value}" for key, value in report[name].items()), markup=False)
+
+
+def _print_comparison(console: Console, compared: Mapping[str, Any]) -> None:
+    console.print(f"{compared['images']:,} PNG of 28x28 in one zip, zip on disk to CSV on disk")
+    for name, ratio in compared["ratios"].items():
+        console.print(f"glyphq is {told(ratio, '.2f')} times as fast as {name}", markup=False)
+    for name, share in compared["share_of"].items():
+        console.print(f"glyphq does {told(share, '.0%')} of the bare limit: {name}", markup=False)
+    table = Table("images a second", escape("median [min-max]"), "same labels")
+    for name, rate in compared["per_second"].items():
+        table.add_row(name, escape(told(rate, ",.0f")), f"{compared['agreement'][name]:.2%}")
+    for name, rate in compared["beside"].items():
+        table.add_row(f"bare limit: {name}", escape(told(rate, ",.0f")), "")
+    console.print(table)
+    console.print(f"{len(compared['rounds'])} rounds, interleaved; each ratio is of two times of one round")
+
+
+def _print_latency(console: Console, latency: Mapping[str, Any]) -> None:
+    table = Table("one image, Prefer: wait", "clients", "p50 ms", "p99 ms", "requests/s")
+    for name, at in latency.items():
+        for clients, measured in at.items():
+            numbers = (f"{measured['p50_ms']:.1f}", f"{measured['p99_ms']:.1f}", f"{measured['per_second']:,.0f}")
+            table.add_row(name, clients, *numbers)
+    console.print(table)
