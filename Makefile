@@ -15,9 +15,11 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+PEERS := litserve mosec
+PEERS_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench bench-training train export evaluate card clean
+.PHONY: help demo serve test check bench bench-peers bench-training train export evaluate card clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +51,8 @@ check: $(VENV)/development  ## lint, types, and who may import whom
 bench: $(VENV)/development  ## glyphq and a plain PyTorch script on the same 20,000 scans, side by side
 	$(BIN)/python -m bench
 
+bench-peers: $(PEERS:%=$(PEERS_VENV)/%/ready)  ## the environments of the servers that glyphq is compared with
+
 bench-training: $(VENV)/development  ## the training step of the best recipe and a plain PyTorch loop, side by side
 	$(BIN)/python -m bench.training $(if $(DATA),--data $(DATA))
 
@@ -68,7 +72,7 @@ card: $(VENV)/development  ## measure the shipped model on every test set, and w
 		$(addprefix --beside ,$(wildcard runs/published/model))
 
 clean:  ## remove the environment, the demo and caches; not runs/, and not the jobs of `make serve`
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS_VENV) demo .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/torch:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "glyphq needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -84,4 +88,13 @@ $(VENV)/service: $(VENV)/torch pyproject.toml
 
 $(VENV)/development: $(VENV)/service
 	@$(PIP) install -e '.[api,worker,embedded,training,dev]'
+	@touch $@
+
+# Each has what its server needs. A .pth file shows it the project's packages besides, torch among them, for each would
+# take another copy.
+$(PEERS_VENV)/%/ready: bench/peers/requirements/%.txt $(VENV)/development
+	@$(BIN)/python -m venv $(PEERS_VENV)/$*
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$($(PEERS_VENV)/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth
+	@$(PEERS_VENV)/$*/bin/pip --quiet --disable-pip-version-check install -r $<
 	@touch $@
