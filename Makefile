@@ -11,6 +11,7 @@ SCANS ?= $(wildcard ../shared/data/scans)
 RECIPE ?= best
 PORT ?= 8000
 PYTEST_ARGS ?=
+BENCH_ARGS ?= --json bench/results/latest.json
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,8 +49,8 @@ check: $(VENV)/development  ## lint, types, and who may import whom
 
 ## measure
 
-bench: $(VENV)/development  ## glyphq and a plain PyTorch script on the same 20,000 scans, side by side
-	$(BIN)/python -m bench
+bench: bench-peers  ## glyphq, what one would use instead, and the machine's limit, side by side: half an hour
+	$(BIN)/python -m bench $(BENCH_ARGS)
 
 bench-peers: $(PEERS:%=$(PEERS_VENV)/%/ready)  ## the environments of the servers that glyphq is compared with
 

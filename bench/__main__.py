@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.status import Status
 
 from bench.footprint import MIB, durable_write_ms, peak_mib, redis_bytes
+from bench.http_load import latency
 from bench.inputs import Kind, files, write_zip
-from bench.latency import latency
 from bench.limits import LIMITS, Limits, limits, stages
 from bench.peers import PEERS
+from bench.peers.http_peer import LitServePeer, MosecPeer
 from bench.report import machine, print_report, spread, versions
 from bench.throughput import GLYPHQ, compare, glyphq_side
 from glyphq.client import Client
@@ -170,9 +171,9 @@ class Bench:
                 if client.status(job.id).state.ended:
                     raise GlyphqError(f"The job ended while latency was measured {name}; it takes a larger one.")
                 client.delete(job.id)
-        for name in ("litserve", "mosec"):
-            self._status.update(f"latency of {name}")
-            with PEERS[name](self._model) as peer:
+        for server in (LitServePeer, MosecPeer):
+            self._status.update(f"latency of {server.name}")
+            with server(self._model) as peer:
                 found[peer.name] = {str(n): vars(peer.latency(png, n, 100 + 25 * n)) for n in (1, 64)}
         return found
 

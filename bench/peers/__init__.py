@@ -6,7 +6,6 @@ and computed with it before. Importing this imports none of them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -30,15 +29,6 @@ class Peer(Protocol):
     def classify(self, archive: Path, table: Path) -> float:
         """Write the CSV. The seconds that took."""
         ...
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Of requests of one image each: the time to the answer, and how many were answered a second."""
-
-    p50_ms: float
-    p99_ms: float
-    per_second: float
 
 
 def _plain(model: Path) -> Peer:

@@ -4,6 +4,7 @@ Started by `celery_peer.py`, which names broker and result backend; the model's 
 """
 
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from celery import Celery
 
 from bench.peers.eager import Answer, Gray, decode, open_eager
-from bench.peers.tuned_script import BATCH, Archive, Classifier, open_compiled, rows
+from bench.peers.tuned_script import BATCH, Classifier, open_compiled, rows
 
 app = Celery("bench.peers.celery_app")
 app.conf.update(
@@ -32,8 +33,9 @@ def _compiled() -> Classifier:
 
 
 @cache
-def _archive(path: str, modified_ns: int) -> Archive:  # noqa: ARG001  # a file that is written anew is read anew
-    return Archive(Path(path))
+def _archive(path: str, modified_ns: int) -> tuple[zipfile.ZipFile, list[str]]:  # noqa: ARG001  # written anew, read anew
+    archive = zipfile.ZipFile(path)
+    return archive, archive.namelist()
 
 
 @app.task
@@ -56,6 +58,6 @@ def classify_images(pngs: list[bytes]) -> list[Answer]:
 @app.task
 def classify_part(path: str, start: int, stop: int) -> str:
     """The CSV's lines for the members from `start` until before `stop`, which is no batch's middle."""
-    archive = _archive(path, Path(path).stat().st_mtime_ns)
-    firsts = range(start, min(stop, len(archive)), BATCH)
-    return "".join(rows(archive, first, _compiled()) for first in firsts)
+    archive, names = _archive(path, Path(path).stat().st_mtime_ns)
+    firsts = range(start, min(stop, len(names)), BATCH)
+    return "".join(rows(archive, names[first : first + BATCH], first, _compiled()) for first in firsts)

@@ -1,13 +1,14 @@
-"""Servers that batch requests of one image each, LitServe and mosec, fed by `http_load` with 64 connections.
+"""Servers that batch requests of one image each, LitServe and mosec, fed by CLIENTS connections.
 
 Both run Pillow and eager float32, a process for every core.
 """
 
+import base64
 import io
 import json
-import subprocess
-import tempfile
-from collections.abc import Sequence
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +18,12 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from bench.peers import Latency
-from bench.peers.processes import ROOT, environment_python, free_port, running
+from bench.http_load import Latency, latency, post_all
+from bench.peers.processes import environment_python, free_port, running
+from bench.peers.table import write_table
 from glyphq.vision.network import PICTURE_SIZE
 
+CLIENTS = 64
 _WARM_UP = 2000
 
 
@@ -31,7 +34,7 @@ class HttpPeer:
     environment: str
     path: str
     health: str
-    as_json: tuple[str, ...] = ()
+    headers: Mapping[str, str] = {"Content-Type": "image/png"}
 
     def __init__(self, model: Path) -> None:
         self._model = model.resolve()
@@ -45,12 +48,13 @@ class HttpPeer:
         self._python = str(environment_python(self.environment))
         port = free_port()
         self._root = f"http://127.0.0.1:{port}"
+        self._address = f"{self._root}{self.path}"
         with ExitStack() as stack:
             command = [self._python, *self.command(port)]
             stack.enter_context(running(command, self._is_up, {"BENCH_MODEL": str(self._model)}))
             png = io.BytesIO()
             Image.fromarray(np.zeros((PICTURE_SIZE, PICTURE_SIZE), np.uint8)).save(png, "PNG")
-            self.latency(png.getvalue(), 64, _WARM_UP)
+            self.latency(png.getvalue(), CLIENTS, _WARM_UP)
             self._stack = stack.pop_all()
         return self
 
@@ -59,21 +63,22 @@ class HttpPeer:
     ) -> None:
         self._stack.close()
 
+    def request(self, png: bytes) -> bytes:
+        """The body that the server takes."""
+        return png
+
     def classify(self, archive: Path, table: Path) -> float:
-        return float(self._load("zip", str(archive.resolve()), str(table.resolve())))
+        started = time.perf_counter()
+        with zipfile.ZipFile(archive) as file:
+            names = file.namelist()
+            bodies = [self.request(file.read(name)) for name in names]
+        found = [json.loads(answer) for answer, _ in post_all(self._address, bodies, CLIENTS, self.headers)]
+        write_table(table, names, ((answer["label"], answer["confidence"]) for answer in found))
+        return time.perf_counter() - started
 
     def latency(self, png: bytes, clients: int, requests: int) -> Latency:
         """Of `requests` requests of one image each, sent by `clients` clients that each await their answer."""
-        with tempfile.NamedTemporaryFile(suffix=".png") as file:
-            file.write(png)
-            file.flush()
-            return Latency(**json.loads(self._load("latency", file.name, str(clients), str(requests))))
-
-    def _load(self, command: str, *arguments: str) -> str:
-        """What the client prints."""
-        url = f"{self._root}{self.path}"
-        client = [self._python, "-m", "bench.peers.http_load", command, url, *arguments, *self.as_json]
-        return subprocess.check_output(client, cwd=ROOT, text=True)
+        return latency(self._address, self.request(png), clients, requests, self.headers)
 
     def _is_up(self) -> bool:
         try:
@@ -85,7 +90,10 @@ class HttpPeer:
 class LitServePeer(HttpPeer):
     name = "LitServe, 64 clients"
     environment, path, health = "litserve", "/predict", "/health"
-    as_json = ("--as-json",)
+    headers: Mapping[str, str] = {"Content-Type": "application/json"}
+
+    def request(self, png: bytes) -> bytes:
+        return json.dumps({"image": base64.b64encode(png).decode()}).encode()
 
     def command(self, port: int) -> Sequence[str]:
         return ["-m", "bench.peers.litserve_server", str(port), "--model", str(self._model)]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from bench.peers import PEERS, Peer
 from bench.peers.processes import environment_python
-from bench.peers.tuned_script import BATCH, Archive
+from bench.peers.tuned_script import BATCH
 from glyphq.errors import SetupError
 from glyphq.samples import draw
 from glyphq.vision.checkpoint import SHIPPED
@@ -86,14 +86,6 @@ def test_each_server_says_what_the_plain_script_says_and_tells_its_latency(key, 
         latency = peer.latency(png, clients=4, requests=40)
     assert 0 < latency.p50_ms <= latency.p99_ms
     assert latency.per_second > 0
-
-
-def test_the_tuned_script_reads_a_zip_as_zipfile_does(archive):
-    ours = Archive(archive)
-    with zipfile.ZipFile(archive) as file:
-        names = file.namelist()
-        assert ours.read(0, len(ours)) == (names, [file.read(name) for name in names])
-    assert ours.read(IMAGES - 2, IMAGES + 5)[0] == names[-2:]
 
 
 def test_a_server_without_its_environment_says_how_it_is_made():
