@@ -47,6 +47,7 @@ SCALES = {
     "500 JPEG of 1 megapixel": (500, Kind.JPEG_MEGAPIXEL),
 }
 LARGE_JOB_IMAGES, PAGE_JOB_IMAGES = 100_000, 2_000
+JOBS_BESIDE = 3
 UPLOADED_MIB = 2048
 
 
@@ -161,16 +162,17 @@ class Bench:
 
             found["glyphq, idle"] = measured(1, 8, 64)
             for name, images, kind in (
-                ("beside a job of 100,000 PNG of 28x28", LARGE_JOB_IMAGES, Kind.PNG_28),
-                ("beside a job of PNG of 1200x900", PAGE_JOB_IMAGES, Kind.PAGE),
+                ("beside jobs of 100,000 PNG of 28x28", LARGE_JOB_IMAGES, Kind.PNG_28),
+                ("beside jobs of 2,000 PNG of 1200x900", PAGE_JOB_IMAGES, Kind.PAGE),
             ):
                 archive = self._zip(images, kind)
                 self._status.update(f"latency, {name}")
-                job = client.submit(archive)
+                jobs = [client.submit(archive) for _ in range(JOBS_BESIDE)]
                 found[f"glyphq, {name}"] = measured(1)
-                if client.status(job.id).state.ended:
-                    raise GlyphqError(f"The job ended while latency was measured {name}; it takes a larger one.")
-                client.delete(job.id)
+                if client.status(jobs[-1].id).state.ended:
+                    raise GlyphqError(f"The jobs ended while latency was measured {name}; it takes larger ones.")
+                for job in jobs:
+                    client.delete(job.id)
         for server in (LitServePeer, MosecPeer):
             self._status.update(f"latency of {server.name}")
             with server(self._model) as peer:
