@@ -98,9 +98,8 @@ class Bench:
 
     def throughput(self, images: int) -> dict[str, Any]:
         archive = self._zip(images)
-        measured = min(images, 20_000)
         with self.service() as service, Client(service.url) as client, limits(PROCESSES, self._model) as bare:
-            return self._compare(client, archive, images, SCRIPTS, bare, measured)
+            return self._compare(client, archive, images, SCRIPTS, bare)
 
     def peers(self, images: int) -> dict[str, Any]:
         archive = self._zip(images)
@@ -115,7 +114,6 @@ class Bench:
         images: int,
         others: tuple[str, ...],
         bare: Limits | None = None,
-        measured: int = 0,
     ) -> dict[str, Any]:
         with ExitStack() as stack:
             peers = []
@@ -125,7 +123,7 @@ class Bench:
             sides = {GLYPHQ: glyphq_side(client), **{peer.name: peer.classify for peer in peers}}
 
             def beside() -> dict[str, float]:
-                return {what: bare.per_second(key, archive, measured) for key, what in LIMITS.items()} if bare else {}
+                return {what: bare.per_second(key, archive, images) for key, what in LIMITS.items()} if bare else {}
 
             return compare(
                 sides, archive, images, self._repeats, self._status.update, reference=peers[0].name, beside=beside
