@@ -12,8 +12,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +24,8 @@ from bench.footprint import MIB, durable_write_ms, peak_mib, redis_bytes
 from bench.http_load import latency
 from bench.inputs import Kind, files, write_zip
 from bench.limits import LIMITS, Limits, limits, stages
-from bench.peers import PEERS
 from bench.peers.http_peer import LitServePeer, MosecPeer
+from bench.peers.registry import PEERS
 from bench.report import machine, print_report, spread, versions
 from bench.throughput import GLYPHQ, compare, glyphq_side
 from glyphq.client import Client
@@ -77,8 +76,9 @@ def main(
                 report[section] = getattr(bench, section)()
             terminal.print(f"{section}: measured", highlight=False)
         with bench.service() as service:
-            engines = sorted(set(_engines(service)))
-            report = {**report, "engines": {"glyphq": ", ".join(engines)}, "versions": versions(service.redis_url)}
+            workers = Progress(open_redis(service.redis_url), window=1, lease_seconds=1).workers()
+            engines = {"glyphq": ", ".join(sorted(set(workers.values())))}
+            report = {**report, "engines": engines, "versions": versions(service.redis_url)}
     print_report(report)
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
@@ -91,10 +91,8 @@ class Bench:
     def __init__(self, folder: Path, model: Path, repeats: int, status: Status) -> None:
         self._folder, self._model, self._repeats, self._status = folder, model, repeats, status
 
-    @contextmanager
-    def service(self) -> Iterator[EmbeddedService]:
-        with embedded_service(workers=PROCESSES, environment={"GLYPHQ_MODEL": str(self._model)}) as service:
-            yield service
+    def service(self) -> AbstractContextManager[EmbeddedService]:
+        return embedded_service(workers=PROCESSES, environment={"GLYPHQ_MODEL": str(self._model)})
 
     def throughput(self, images: int) -> dict[str, Any]:
         archive = self._zip(images)
@@ -179,16 +177,18 @@ class Bench:
 
     def footprint(self) -> dict[str, str]:
         archive = self._zip(20_000)
-        table = self._folder / "footprint.csv"
+        table, one = self._folder / "footprint.csv", self._folder / "one.png"
+        one.write_bytes(next(files(Kind.PNG_28)))
+        large = self._large_zip()
         started = time.perf_counter()
         with self.service() as service, Client(service.url) as client:
-            client.wait(client.submit(self._png()).id)
+            client.wait(client.submit(one).id)
             first = time.perf_counter() - started
             durable = durable_write_ms(service.store)
             with redis_bytes(service) as traffic:
                 glyphq_side(client)(archive, table)
             self._status.update(f"uploading {UPLOADED_MIB:,} MiB")
-            client.delete(client.wait(client.submit(self._large_zip()).id).id)
+            client.delete(client.wait(client.submit(large).id).id)
             peaks = peak_mib(service)
         return {
             "start of a service to the first image's answer": f"{first:.1f} s",
@@ -198,11 +198,6 @@ class Bench:
                 f"{name} {mib:,.0f} MiB" for name, mib in peaks.items()
             ),
         }
-
-    def _png(self) -> Path:
-        path = self._folder / "one.png"
-        path.write_bytes(next(files(Kind.PNG_28)))
-        return path
 
     def _large_zip(self) -> Path:
         """Mebibytes of noise, each of which becomes a rejected row: the upload is what is measured."""
@@ -218,10 +213,6 @@ class Bench:
             self._status.update(f"writing {images:,} {kind.value}")
             write_zip(path, images, kind)
         return path
-
-
-def _engines(service: EmbeddedService) -> Iterator[str]:
-    yield from Progress(open_redis(service.redis_url), window=1, lease_seconds=1).workers().values()
 
 
 if __name__ == "__main__":

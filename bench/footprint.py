@@ -36,10 +36,9 @@ def durable_write_ms(folder: Path) -> dict[str, float]:
 
 def peak_mib(service: EmbeddedService) -> dict[str, float]:
     """Of the API, of Redis and of the largest worker process: the most memory that was resident since its start."""
-    workers = [child.pid for child in (service.children["worker"],)]
-    workers += [pid for parent in workers for pid in _children(parent)]
+    parent = service.children["worker"].pid
     found = {name: _peak_mib(service.children[name].pid) for name in ("api", "redis")}
-    return {**found, "worker process": max(_peak_mib(pid) for pid in workers)}
+    return {**found, "worker process": max(_peak_mib(pid) for pid in (parent, *_children(parent)))}
 
 
 def _children(pid: int) -> list[int]:

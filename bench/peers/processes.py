@@ -7,8 +7,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from glyphq.errors import SetupError
 
@@ -29,6 +31,29 @@ def environment_python(name: str) -> Path:
     if not python.exists():
         raise SetupError(f"The environment of {name} has not been made: make bench-peers")
     return python
+
+
+class StartedPeer:
+    """A peer that consists of running processes: what `start` opens is closed when the context ends."""
+
+    def __init__(self, model: Path) -> None:
+        self._model = model.resolve()
+        self._stack = ExitStack()
+
+    def start(self, stack: ExitStack) -> None:
+        """Open on `stack` whatever it takes, and warm it up."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
 
 
 @contextmanager
@@ -58,7 +83,7 @@ def running(
                     output.seek(max(0, output.tell() - 2000))
                     said = output.read().decode("utf-8", "replace")
                     raise SetupError(f"{' '.join(command)} did not get ready:\n{said}")
-                time.sleep(0.05)
+                time.sleep(0.05)  # there is no event to await: another program comes up
             yield
         finally:
             process.terminate()

@@ -280,6 +280,16 @@ def test_two_uploads_at_once_under_one_key_become_one_job(http, scans):
     assert len(set(ids)) == 1
 
 
+def test_a_job_asked_for_with_a_wait_is_answered_when_it_has_ended(http, scans):
+    accepted = http.post("/v1/jobs", content=zip_of(scans))
+    assert accepted.status_code == 202
+    for _ in "until it ended", "an ended one at once":
+        answer = http.get(accepted.headers["Location"], headers={"Prefer": "wait=30"})
+        assert answer.json()["state"] == "completed"
+        assert answer.headers["Preference-Applied"] == "wait"
+        assert "Retry-After" not in answer.headers
+
+
 def test_results_of_an_unfinished_job_are_refused_or_partial_and_a_cancelled_one_keeps_what_is_done(
     http, client: Client, service: EmbeddedService, tmp_path
 ):

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.peers import PEERS, Peer
+from bench.peers import Peer
 from bench.peers.processes import environment_python
+from bench.peers.registry import PEERS
 from bench.peers.tuned_script import BATCH
 from glyphq.errors import SetupError
 from glyphq.samples import draw

@@ -8,6 +8,7 @@ import torch
 
 from glyphq.errors import ModelError
 from glyphq.labels import LABELS, charset_classes
+from glyphq.vision import engine as engine_module
 from glyphq.vision.checkpoint import save_network
 from glyphq.vision.engine import BATCH, Engine, Logits, Pictures, answers, open_engine
 from glyphq.vision.network import Architecture, Network
@@ -72,6 +73,14 @@ def test_neither_place_in_the_batch_nor_neighbours_change_a_bit_of_the_logits(en
     assert np.array_equal(engine.logits(pictures[shuffled]), together[shuffled])
     for row in (0, 5, BATCH - 1, BATCH, BATCH + 29):
         assert np.array_equal(engine.logits(pictures[row : row + 1])[0], together[row])
+
+
+def test_a_shape_that_gives_other_bits_is_not_used() -> None:
+    def exact(batch: Pictures) -> Logits:
+        return batch.reshape(len(batch), -1)[:, : len(LABELS)].astype(np.float32)
+
+    kept = engine_module._same_to_the_bit({1: lambda batch: np.nextafter(exact(batch), 999), 8: exact, BATCH: exact})
+    assert list(kept) == [8, BATCH]
 
 
 def test_earlier_logits_are_not_overwritten_by_the_next_call(engine: Engine) -> None:
