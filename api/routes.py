@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from api.problems import responses
 from api.schemas import JobPage, JobView, Readiness, RowView
 from api.service import OWNER, Service
-from api.uploads import Upload, accept, receive
+from api.uploads import Upload, receive
 from glyphq import results
 from glyphq.charset_rules import MAX_RULE_CHARACTERS, MAX_RULES
 from glyphq.errors import (
@@ -186,21 +186,23 @@ async def submit(
         options = Options.from_strings(
             charset_rules=upload.charset_rules or charset_rules, **{**query, **upload.options}
         )
-        job = await run_in_threadpool(accept, upload, options, OWNER, key)
-    await service.enqueue_and_wait(job, wait_seconds)
-    return await run_in_threadpool(_accepted, service, job, waited=bool(wait_seconds))
+        job, end = await service.submit(upload, options, key, wait_seconds)
+    if end is None:
+        view = await run_in_threadpool(service.view, job.owner, job.id)
+    else:
+        view = service.view_of(job, end)
+    headers = {"Location": view.links["self"], **({"Preference-Applied": "wait"} if wait_seconds else {})}
+    if end is None:
+        return _job_response(view, 202, {**headers, "Retry-After": "1"})
+    if end.inline_results is not None:
+        rows, _ = results.deserialize(end.inline_results)
+        view.results = [RowView(**row) for row in results.to_row_dicts(rows)]
+    return _job_response(view, 200, headers)
 
 
-def _accepted(service: Service, job: Job, *, waited: bool) -> Response:
-    view = service.view(job.owner, job.id)
-    headers = {"Location": view.links["self"], **({"Preference-Applied": "wait"} if waited else {})}
-    if not (waited and view.state.ended):
-        return JSONResponse(view.model_dump(mode="json", exclude={"results"}), 202, {**headers, "Retry-After": "1"})
-    if job.interactive:
-        _, rows = service.rows(job, partial=False)
-        view.results = [RowView(**row) for batch in rows for row in results.to_row_dicts(batch)]
-        return JSONResponse(view.model_dump(mode="json"), 200, headers)
-    return JSONResponse(view.model_dump(mode="json", exclude={"results"}), 200, headers)
+def _job_response(view: JobView, status: int, headers: dict[str, str]) -> Response:
+    without = {"results"} if view.results is None else None
+    return Response(view.model_dump_json(exclude=without), status, headers, "application/json")
 
 
 def _checked_idempotency_key(key: str | None) -> str | None:

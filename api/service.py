@@ -6,9 +6,10 @@ The ledger is asked for what is true; Redis only for what is quick. Every answer
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import pyarrow as pa
 from kombu.exceptions import OperationalError
@@ -19,9 +20,11 @@ from api.events import Events
 from api.images import Images
 from api.reconciler import Reconciler
 from api.schemas import JobPage, JobView, failed_view, job_view
+from api.together import Together
+from api.uploads import Upload, accept, prepare_inline
 from glyphq.dispatch import Dispatcher
 from glyphq.errors import DamagedObject, JobFailed, JobNotFinished, JobNotFound, StoreError
-from glyphq.jobs import Counts, End, Job, JobState
+from glyphq.jobs import Counts, End, Job, JobState, Options
 from glyphq.ledger import Ledger, chunk_of
 from glyphq.progress import Progress
 from glyphq.settings import Settings
@@ -46,12 +49,39 @@ class Service:
     events: Events
     images: Images
 
-    def enqueue(self, job: Job) -> None:
-        """Send the job's first work. May fail harmlessly: the reconciler finds what was not sent."""
+    async def submit(
+        self, upload: Upload, options: Options, idempotency_key: str | None, wait_seconds: float
+    ) -> tuple[Job, End | None]:
+        """Accept a job, send its first work and wait for its end. Raises as `api.uploads.accept` does."""
+        together = idempotency_key is None and upload.inline
+        if together:
+            job = prepare_inline(upload, options, OWNER)
+        else:
+            job = await run_in_threadpool(accept, upload, options, OWNER, idempotency_key)
+        with self.events.watching(job.id) as moved:  # from before it is sent: its end is not missed
+            if idempotency_key is not None:
+                moved.set()  # the job may be an earlier one that has ended
+            await (self._begin(job) if together else run_in_threadpool(self._enqueue, job))
+            return job, await self._until_ended(job, moved, wait_seconds)
+
+    @cached_property
+    def _begin(self) -> Together[Job, None]:
+        return Together(self._begin_all)
+
+    def _begin_all(self, jobs: Sequence[Job]) -> Sequence[None]:
+        self.ledger.accept_inline(jobs)
+        self._sent(", ".join(job.id for job in jobs), partial(self.dispatcher.start_interactive, jobs))
+        return [None] * len(jobs)
+
+    def _enqueue(self, job: Job) -> None:
+        self._sent(job.id, partial(self.dispatcher.start, job))
+
+    def _sent(self, what: str, send: Callable[[], None]) -> None:
+        """May fail harmlessly: the reconciler finds what was not sent."""
         try:
-            self.dispatcher.start(job)
+            send()
         except (RedisError, OperationalError) as error:
-            log.warning("job %s is accepted but not yet sent: %s", job.id, error)
+            log.warning("accepted but not yet sent: %s: %s", what, error)
             self.reconciler.look_at_store()
 
     def job(self, owner: str, job_id: str) -> Job:
@@ -61,27 +91,26 @@ class Service:
         except DamagedObject:
             raise JobFailed(f"The record of job {job_id} cannot be read. Delete the job and submit it again.") from None
 
-    async def enqueue_and_wait(self, job: Job, seconds: float) -> None:
-        """Send the job's first work; return when the job has ended, after `seconds` at the most."""
-        with self.events.watching(job.id) as moved:  # from before it is sent: its end is not missed
-            await run_in_threadpool(self.enqueue, job)
-            if seconds:
-                await self._until_ended(job, moved, seconds)
-
     async def wait(self, job: Job, seconds: float) -> None:
         """Until the job has ended, `seconds` at the most."""
         with self.events.watching(job.id) as moved:
-            if not await run_in_threadpool(self.ledger.has_ended, job):
-                await self._until_ended(job, moved, seconds)
+            moved.set()  # it may have ended already
+            await self._until_ended(job, moved, seconds)
 
-    async def _until_ended(self, job: Job, moved: asyncio.Event, seconds: float) -> None:
+    async def _until_ended(self, job: Job, moved: asyncio.Event, seconds: float) -> End | None:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(moved.wait(), min(left, _LOOK_AGAIN_SECONDS))
             moved.clear()
-            if await run_in_threadpool(self.ledger.has_ended, job):
-                return
+            end = await self._end(job)
+            if end is not None:
+                return end
+        return None
+
+    @cached_property
+    def _end(self) -> Together[Job, End | None]:
+        return Together(lambda jobs: [self.ledger.end(job) for job in jobs])
 
     def view(self, owner: str, job_id: str) -> JobView:
         """The job now. Raises JobNotFound."""
@@ -89,7 +118,10 @@ class Service:
             job = self.job(owner, job_id)
         except JobFailed:
             return failed_view(job_id)
-        end = self.ledger.end(job)
+        return self.view_of(job, self.ledger.end(job))
+
+    def view_of(self, job: Job, end: End | None) -> JobView:
+        """The job, with its end if it has one."""
         return job_view(job, end, end.counts if end else self._counts(job), time.time())
 
     def _counts(self, job: Job) -> Counts:

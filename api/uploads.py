@@ -120,6 +120,20 @@ class Upload:
         self.staged.write(memoryview(self.buffer))
         self.buffer = bytearray()
 
+    @property
+    def interactive(self) -> bool:
+        """Whether the few images that this is take the interactive lane."""
+        return (
+            all(sniff(part.head) != "zip" for part in self.parts)
+            and len(self.parts) <= self.settings.interactive_images
+            and self.size <= self.settings.interactive_bytes
+        )
+
+    @property
+    def inline(self) -> bool:
+        """Whether all of it rides in the job's record."""
+        return self.staged is None and self.interactive and self.size <= self.settings.inline_bytes
+
     def __enter__(self) -> Self:
         return self
 
@@ -310,11 +324,10 @@ def accept(upload: Upload, options: Options, owner: str, idempotency_key: str | 
     Raises UnsupportedInput, EmptyInput, InvalidArchive, LimitExceeded, IdempotencyMismatch, StoreError; then nothing
     is left.
     """
-    kind = _kind(upload)
     job_id = str(uuid7())
     blobs = upload.ledger.blobs
     try:
-        accepted = upload.ledger.accept(_prepare(upload, kind, options, owner, job_id, idempotency_key))
+        accepted = upload.ledger.accept(_prepare(upload, options, owner, job_id, idempotency_key))
     except BaseException:
         if not blobs.exists(record_key(owner, job_id)):
             blobs.delete_folder(data_prefix(job_id))
@@ -322,6 +335,13 @@ def accept(upload: Upload, options: Options, owner: str, idempotency_key: str | 
     if accepted.id != job_id:
         blobs.delete_folder(data_prefix(job_id))
     return accepted
+
+
+def prepare_inline(upload: Upload, options: Options, owner: str) -> Job:
+    """The job of an inline upload, which exists once its record does. Touches no disk. Raises UnsupportedInput and
+    EmptyInput.
+    """
+    return _prepare(upload, options, owner, str(uuid7()), None)
 
 
 def _kind(upload: Upload) -> Kind:
@@ -344,14 +364,10 @@ def _kind(upload: Upload) -> Kind:
     return Kind.ZIP if found == "zip" else Kind.IMAGE
 
 
-def _prepare(upload: Upload, kind: Kind, options: Options, owner: str, job_id: str, idempotency_key: str | None) -> Job:
+def _prepare(upload: Upload, options: Options, owner: str, job_id: str, idempotency_key: str | None) -> Job:
     settings, blobs = upload.settings, upload.ledger.blobs
-    interactive = (
-        kind is not Kind.ZIP
-        and len(upload.parts) <= settings.interactive_images
-        and upload.size <= settings.interactive_bytes
-    )
-    if upload.staged is None and not (interactive and upload.size <= settings.inline_bytes):
+    kind, interactive = _kind(upload), upload.interactive
+    if upload.staged is None and not upload.inline:
         upload.stage()
     upload.digest.update(upload.buffer)
     inline_input = None

@@ -11,9 +11,9 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -47,6 +47,16 @@ class LocalBlobs:
         with self.writer() as writer:
             writer.write(data)
             return writer.commit(key, durable=durable)
+
+    def create_all(self, objects: Mapping[str, bytes]) -> None:
+        """Store each unless something is there, all durably or none. A folder is synced once for every object in it."""
+        with ExitStack() as undo:
+            for key, data in objects.items():
+                if self.create(key, data, durable=False):
+                    undo.callback(self._path(key).unlink, missing_ok=True)
+            with _disk_errors("the store"):
+                self._make_durable([self._path(key) for key in objects])
+            undo.pop_all()
 
     def writer(self) -> "BlobWriter":
         """For an object that arrives piece by piece: nothing is under its key until `commit`."""
@@ -194,17 +204,23 @@ class LocalBlobs:
             won = self._linked(staged, path)
             if durable:
                 try:
-                    # One after the other takes several times as long on most journals.
-                    directory = self._syncing.submit(_fsync, path.parent)
-                    _fsync(path)
-                    directory.result()
-                except FileNotFoundError:
-                    return won  # it was there, and somebody has deleted it
+                    self._make_durable([path])
                 except OSError:
                     if won:
                         path.unlink(missing_ok=True)  # an error means that nothing was created
                     raise
         return won
+
+    def _make_durable(self, paths: Sequence[Path]) -> None:
+        """Sync files and their folders; what somebody has deleted meanwhile needs none."""
+        # One after the other takes several times as long on most journals.
+        folders = [self._syncing.submit(_fsync, folder) for folder in {path.parent for path in paths}]
+        for path in paths:
+            with suppress(FileNotFoundError):
+                _fsync(path)
+        for folder in folders:
+            with suppress(FileNotFoundError):
+                folder.result()
 
     def _linked(self, staged: Path, path: Path) -> bool:
         """True: `path` is ours now. False: something was there."""

@@ -5,6 +5,7 @@ repeat: what could not be sent now is found by the reconciler.
 """
 
 import logging
+from collections.abc import Sequence
 
 from celery import Celery
 
@@ -27,11 +28,15 @@ class Dispatcher:
     def start(self, job: Job) -> None:
         """Send what may be out at once of a job that was just accepted."""
         if job.interactive:
-            if self._progress.push(waiting(job)):
-                send_drain(self._celery)
+            self.start_interactive([job])
         else:
             self._progress.open(job.owner, job.id)
             self.send(job, self._progress.next_chunks(job.id, len(job.chunks)))
+
+    def start_interactive(self, jobs: Sequence[Job]) -> None:
+        """Let jobs of the interactive lane wait, and send a drain where none is pending."""
+        if self._progress.push(*map(waiting, jobs)):
+            send_drain(self._celery)
 
     def send(self, job: Job, sending: Sending) -> None:
         """Send these chunks, which are marked as sent already."""

@@ -12,7 +12,7 @@ import re
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import accumulate
@@ -154,6 +154,10 @@ class Ledger:
             if self._record_under(key, first, first_text):
                 return first
 
+    def accept_inline(self, jobs: Sequence[Job]) -> None:
+        """Make jobs exist, durably and together, that hold their input and index in their records and have no key."""
+        self.blobs.create_all({record_key(job.owner, job.id): seal(_JOB.dump_json(job) + b"\n") for job in jobs})
+
     def _record_under(self, key: str, job: Job, text: bytes) -> bool:
         """Create the job's record unless it stands. False: the job was deleted meanwhile, and stays so."""
         self.blobs.create(record_key(job.owner, job.id), text)
@@ -208,7 +212,7 @@ class Ledger:
         if end.counts.pending:  # an ended job that lacks rows was cancelled
             counts = replace(end.counts, cancelled=end.counts.pending)
             end = replace(end, outcome=JobState.CANCELLED, counts=counts)
-        self.blobs.replace(end_key(job.owner, job.id), seal(_END.dump_json(end) + b"\n"))
+        self.blobs.replace(end_key(job.owner, job.id), _sealed_end(end))
         return end
 
     def has_ended(self, job: Job) -> bool:
@@ -335,11 +339,16 @@ class Ledger:
             raise JobAlreadyEnded(f"Job {job.id} ended just before it could be cancelled.")
         return ended
 
-    def finish_interactive(self, job: Job, rows: pa.RecordBatch, model: Model) -> None:
-        """End a job of the interactive lane: its rows ride inside its end."""
-        inline = results.serialize(rows, model)
-        counts = results.counts(rows)
-        self._create_end(job, End(JobState.COMPLETED, counts, frozenset({0}), (model,), time.time(), inline))
+    def finish_interactive(self, answers: Iterable[tuple[Job, pa.RecordBatch]], model: Model) -> None:
+        """End jobs of the interactive lane: the rows of each ride inside its end.
+
+        Not fsynced, for one durable write a lone image is enough: after a power cut its record says that it is open
+        still, and it is answered again.
+        """
+        for job, rows in answers:
+            counts, inline = results.counts(rows), results.serialize(rows, model)
+            end = End(JobState.COMPLETED, counts, frozenset({0}), (model,), time.time(), inline)
+            self._create_end(job, end, durable=False)
 
     def rows(self, job: Job, end: End | None) -> Iterator[pa.RecordBatch]:
         """The job's rows in order, a batch a chunk; of an open job those there are. Raises DamagedObject."""
@@ -376,9 +385,9 @@ class Ledger:
         counts = Counts.summed(job.total, good.values())
         return End(JobState.COMPLETED, counts, frozenset(good), tuple(models), time.time())
 
-    def _create_end(self, job: Job, end: End) -> bool:
+    def _create_end(self, job: Job, end: End, *, durable: bool = True) -> bool:
         key = end_key(job.owner, job.id)
-        won = self.blobs.create(key, seal(_END.dump_json(end) + b"\n"))
+        won = self.blobs.create(key, _sealed_end(end), durable=durable)
         if not self.blobs.exists(record_key(job.owner, job.id)):
             self.blobs.delete(key)
         return won
@@ -458,6 +467,10 @@ def _read_job(key: str, sealed: bytes) -> Job:
         return _JOB.validate_json(unseal(key, sealed))
     except ValidationError as error:
         raise DamagedObject(key, "The stored record cannot be read.") from error
+
+
+def _sealed_end(end: End) -> bytes:
+    return seal(_END.dump_json(end) + b"\n")
 
 
 def _request(job: Job) -> tuple[object, ...]:

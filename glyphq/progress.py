@@ -174,8 +174,8 @@ return 1
 _PUSH = (
     _NOW
     + """
-redis.call('ZADD', KEYS[1], 'NX', now, ARGV[1])
-return redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2]) and 1 or 0
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'NX', now, ARGV[i]) end
+return redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[1]) and 1 or 0
 """
 )
 
@@ -351,9 +351,9 @@ class Progress:
 
     # The interactive lane.
 
-    def push(self, job: Waiting) -> bool:
-        """Let a job wait for a drain. True: a drain must be sent."""
-        return bool(self._push([WAITING, DRAIN_PENDING], [job.member, _DRAIN_PENDING_MS]))
+    def push(self, *jobs: Waiting) -> bool:
+        """Let jobs wait for a drain. True: a drain must be sent."""
+        return bool(self._push([WAITING, DRAIN_PENDING], [_DRAIN_PENDING_MS, *(job.member for job in jobs)]))
 
     def pop(self, images: int) -> list[Waiting]:
         """Lease what waits, oldest first, up to about so many images."""

@@ -180,16 +180,18 @@ def to_csv(batch: pa.RecordBatch, top_k: int) -> bytes:
 
 def to_row_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """Row objects as the API gives them: label and confidence are null, and `top` is empty, unless classified."""
-    labels, steps = _values(batch, "labels").tolist(), _steps(_values(batch, "confidences")).tolist()
-    numbers = _answered(batch).sum(axis=1).tolist()
-    columns = (batch.column(name).to_pylist() for name in ("row", "filename", "status", "reason", "detail"))
+    names = "row", "filename", "status", "reason", "detail", "labels", "confidences"
     rows = []
-    for row, filename, status, reason, detail, number, classes, confidences in zip(
-        *columns, numbers, labels, steps, strict=True
+    for row, filename, status, reason, detail, labels, confidences in zip(
+        *(batch.column(name).to_pylist() for name in names), strict=True
     ):
         top: list[dict[str, Any]] = [
-            {"label": LABELS[index], "confidence": step / CONFIDENCE_STEPS}
-            for index, step in zip(classes[:number], confidences[:number], strict=True)
+            {
+                "label": LABELS[label],
+                "confidence": round(min(max(confidence, 0), 1) * CONFIDENCE_STEPS) / CONFIDENCE_STEPS,
+            }
+            for label, confidence in zip(labels or (), confidences or (), strict=True)
+            if label is not None
         ]
         best = top[0] if top else {"label": None, "confidence": None}
         rows.append(

@@ -133,8 +133,8 @@ def _answer(process: Process, taken: Sequence[Waiting], pulse: Callable[[], None
         except (JobNotFound, DamagedObject) as error:
             log.warning("job %s: %s", one.job_id, error.detail)
     isolated = any(one.deaths for one in taken)
-    for job, rows in zip(jobs, classify(process, [(job, 0) for job in jobs], pulse, isolated=isolated), strict=True):
-        process.ledger.finish_interactive(job, rows, process.model)
+    answers = classify(process, [(job, 0) for job in jobs], pulse, isolated=isolated)
+    process.ledger.finish_interactive(zip(jobs, answers, strict=True), process.model)
     process.progress.settle(taken)
 
 

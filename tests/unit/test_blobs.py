@@ -223,6 +223,36 @@ class TestDurability:
         with pytest.raises(StoreError, match="Input/output error"):
             blobs.create("jobs/second", b"")
 
+    def test_objects_that_are_created_together_are_synced_with_their_folders(
+        self, blobs: LocalBlobs, synced: set[tuple[int, int]]
+    ) -> None:
+        blobs.create("jobs/a", b"somebody else's")
+        synced.clear()
+        blobs.create_all({"jobs/a": b"ours", "jobs/b": b"2", "ends/c": b"3"})
+        assert blobs.get("jobs/a") == b"somebody else's"
+        assert {identity(blobs.root / name) for name in ("jobs/a", "jobs/b", "ends/c", "jobs", "ends")} <= synced
+
+    def test_of_objects_that_are_created_together_none_stays_where_one_fails(self, blobs: LocalBlobs) -> None:
+        blobs.create("file", b"")
+        with pytest.raises(StoreError):
+            blobs.create_all({"jobs/a": b"1", "jobs/b": b"2", "file/below": b"3"})
+        assert not blobs.exists("jobs/a")
+        assert not blobs.exists("jobs/b")
+
+    def test_of_objects_that_are_created_together_none_stays_where_the_sync_fails(
+        self, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blobs.create("jobs/a", b"somebody else's")
+
+        def refused(descriptor: int) -> None:
+            raise OSError(5, "refused")
+
+        monkeypatch.setattr(os, "fsync", refused)
+        with pytest.raises(StoreError, match="refused"):
+            blobs.create_all({"jobs/a": b"1", "jobs/b": b"2"})
+        assert blobs.get("jobs/a") == b"somebody else's"
+        assert not blobs.exists("jobs/b")
+
     def test_syncing_what_is_not_there_fails(self, blobs: LocalBlobs) -> None:
         with pytest.raises(StoreError, match="deleted before it was durable"):
             blobs.sync(["jobs/a"])

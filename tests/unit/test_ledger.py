@@ -659,7 +659,7 @@ class TestFinish:
 
     def test_a_damaged_end_that_held_the_rows_opens_the_job_again(self, ledger: Ledger) -> None:
         job = interactive(ledger)
-        ledger.finish_interactive(job, rows_of(ledger, job, 0), MODEL)
+        ledger.finish_interactive([(job, rows_of(ledger, job, 0))], MODEL)
         spoil(ledger, end_key("local", job.id), DAMAGES["zeroed"])
         assert ledger.end(job) is None
         assert list(ledger.open_jobs()) == [("local", job.id)]
@@ -678,9 +678,14 @@ def ended_as(ledger: Ledger, job: Job) -> JobState:
 
 
 class TestInteractive:
+    def test_jobs_that_are_accepted_together_are_read_back_as_they_were(self, ledger: Ledger) -> None:
+        jobs = [replace(interactive(ledger), id=str(uuid7())) for _ in range(3)]
+        ledger.accept_inline(jobs)
+        assert [fresh(ledger).job("local", job.id) for job in jobs] == jobs
+
     def test_rows_ride_in_the_end(self, ledger: Ledger) -> None:
         job = interactive(ledger)
-        ledger.finish_interactive(job, rows_of(ledger, job, 0), MODEL)
+        ledger.finish_interactive([(job, rows_of(ledger, job, 0))], MODEL)
         end = fresh(ledger).end(job)
         assert end is not None
         assert end.counts == Counts(total=1, classified=1)
@@ -690,8 +695,8 @@ class TestInteractive:
 
     def test_the_first_answer_stands(self, ledger: Ledger) -> None:
         job = interactive(ledger)
-        ledger.finish_interactive(job, rows_of(ledger, job, 0), Model("first", "engine"))
-        ledger.finish_interactive(job, rows_of(ledger, job, 0), Model("second", "engine"))
+        ledger.finish_interactive([(job, rows_of(ledger, job, 0))], Model("first", "engine"))
+        ledger.finish_interactive([(job, rows_of(ledger, job, 0))], Model("second", "engine"))
         end = ledger.end(job)
         assert end is not None
         assert [model.digest for model in end.models] == ["first"]
@@ -699,14 +704,14 @@ class TestInteractive:
     def test_cancelled_before_it_was_answered_it_has_a_cancelled_row(self, ledger: Ledger) -> None:
         job = interactive(ledger)
         end = ledger.cancel(job)
-        ledger.finish_interactive(job, rows_of(ledger, job, 0), MODEL)
+        ledger.finish_interactive([(job, rows_of(ledger, job, 0))], MODEL)
         assert ledger.end(job) == end
         assert table(ledger.rows(job, end)) == [(0, "a.png", "cancelled")]
 
     def test_the_answer_to_a_deleted_job_leaves_nothing(self, ledger: Ledger) -> None:
         job = interactive(ledger)
         ledger.delete(job)
-        ledger.finish_interactive(job, rows_of(ledger, job, 0), MODEL)
+        ledger.finish_interactive([(job, rows_of(ledger, job, 0))], MODEL)
         assert objects(ledger) == []
 
 

@@ -1,0 +1,40 @@
+"""Calls that come while one is under way, made together: what one sync, one message or one thread can do for many."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+Argument = TypeVar("Argument")
+Answer = TypeVar("Answer")
+
+
+class Together(Generic[Argument, Answer]):
+    """A blocking function of many, awaited for one. It runs in a thread, once at a time."""
+
+    def __init__(self, act: Callable[[Sequence[Argument]], Sequence[Answer]]) -> None:
+        """`act` answers as many as it is given, in their order. What it raises is raised for each of them."""
+        self._act = act
+        self._waiting: list[tuple[Argument, asyncio.Future[Answer]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def __call__(self, argument: Argument) -> Answer:
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((argument, answer))
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return await answer
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                answers = await asyncio.to_thread(self._act, [argument for argument, _ in batch])
+            except Exception as error:  # noqa: BLE001  # whoever waits raises it
+                for _, answer in batch:
+                    if not answer.done():
+                        answer.set_exception(error)
+            else:
+                for (_, answer), given in zip(batch, answers, strict=True):
+                    if not answer.done():  # whoever waited may be gone
+                        answer.set_result(given)
+        self._running = None
