@@ -11,6 +11,9 @@ SCANS ?= $(wildcard ../shared/data/scans)
 RECIPE ?= best
 PORT ?= 8000
 PYTEST_ARGS ?=
+MINUTES ?= 60
+SEED ?= 7
+DEBIAN := iptables libfaketime
 BENCH_ARGS ?= --json bench/results/latest.json
 
 VENV := .venv
@@ -20,7 +23,7 @@ PEERS := litserve mosec
 PEERS_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench bench-peers bench-training train export evaluate card clean
+.PHONY: help demo demo-crash serve test test-faults soak debian check bench bench-peers bench-training train export evaluate card clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,13 +36,29 @@ demo: $(VENV)/service  ## classify drawn sample scans with the whole service, an
 	env -u GLYPHQ_SERVER $(BIN)/glyphq classify demo/scans.zip -o demo/predictions.csv --truth demo/scans.csv
 	head -n 6 demo/predictions.csv
 
+demo-crash: $(VENV)/service  ## kill a worker and flush Redis within a job, and compare what comes out
+	$(BIN)/python -m tests.faults.demo
+
 serve: $(VENV)/service  ## keep the service up at http://127.0.0.1:PORT, 8000 unless told otherwise
 	$(BIN)/glyphq serve --port $(PORT)
 
 ## check
 
-test: $(VENV)/development  ## run all tests
+test: $(VENV)/development debian  ## run all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-faults: $(VENV)/development debian  ## break a service in every way there is, one by one
+	$(BIN)/pytest tests/faults $(PYTEST_ARGS)
+
+soak: $(VENV)/development debian  ## break a service at random for MINUTES under load, then count every row
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED) $(SOAK_ARGS)
+
+debian:  # what tests need beside Python packages: installed by root on Debian, else named
+	@missing=$$(for package in $(DEBIAN); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -qq --no-install-recommends $$missing >/dev/null; \
+	else echo "Not installed, so that some tests are skipped:" $$missing; fi
 
 check: $(VENV)/development  ## lint, types, and who may import whom
 	$(BIN)/ruff check

@@ -137,12 +137,13 @@ class Problem(BaseModel):
     reason: str | None = Field(None, description="Why there is no picture: the row's reason, or `blank`.")
 
 
+CHECKS = "redis", "worker", "clock", "store", "disk", "model"
+
+
 class Readiness(BaseModel):
     """Whether work can be done now, and what stands in the way: each check is `ok` or a sentence."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"ready": True, "checks": {"redis": "ok", "store": "ok", "worker": "ok"}}}
-    )
+    model_config = ConfigDict(json_schema_extra={"example": {"ready": True, "checks": dict.fromkeys(CHECKS, "ok")}})
 
     ready: bool
     checks: dict[str, str]

@@ -23,11 +23,12 @@ from api.schemas import JobPage, JobView, failed_view, job_view
 from api.together import Together
 from api.uploads import Upload, accept, prepare_inline
 from glyphq.dispatch import Dispatcher
-from glyphq.errors import DamagedObject, JobFailed, JobNotFinished, JobNotFound, StoreError
+from glyphq.errors import DamagedObject, JobFailed, JobNotFinished, JobNotFound, ModelError, StoreError
 from glyphq.jobs import Counts, End, Job, JobState, Options
 from glyphq.ledger import Ledger, chunk_of
 from glyphq.progress import Progress
 from glyphq.settings import Settings
+from glyphq.vision.checkpoint import SHIPPED, read_card
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ OWNER = "local"
 _LOOKED_AT_PER_PAGE = 1000  # jobs read for one page when a state is asked for
 _LOOK_AGAIN_SECONDS = 1.0  # for an end, should its event be lost
 _PROBE = "probe/readyz"
+_CLOCKS_APART_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,9 @@ class Service:
                 return JobPage(jobs=views, next=job_id if looked_at < len(ids) else None)
         return JobPage(jobs=views, next=None)
 
-    def rows(self, job: Job, *, partial: bool) -> tuple[End | None, Iterator[pa.RecordBatch]]:
-        """The job's end, if any, and its rows. Raises JobNotFinished, and DamagedObject for rows that must be made
-        again.
+    def rows(self, job: Job, *, partial: bool, first_row: int = 0) -> tuple[End | None, Iterator[pa.RecordBatch]]:
+        """The job's end, if any, and its rows from `first_row` on. Raises JobNotFinished, and DamagedObject for rows
+        that must be made again.
         """
         end = self.ledger.end(job)
         if end is None and not partial:
@@ -156,13 +158,13 @@ class Service:
                 "Wait for the job to end, or ask with partial=true.",
                 view.model_dump(mode="json", exclude_none=True),
             )
-        rows = self._mending(job, end)
+        rows = self._mending(job, end, first_row)
         first = next(rows, None)  # what is wrong with the first chunk is said before the answer begins
         return end, _put_back(first, rows)
 
-    def _mending(self, job: Job, end: End | None) -> Iterator[pa.RecordBatch]:
+    def _mending(self, job: Job, end: End | None, first_row: int) -> Iterator[pa.RecordBatch]:
         try:
-            yield from self.ledger.rows(job, end)
+            yield from self.ledger.rows(job, end, first_row)
         except DamagedObject as error:
             log.warning("job %s: %s; it is made again", job.id, error.detail)
             chunk = chunk_of(error.key)
@@ -199,19 +201,41 @@ class Service:
             log.warning("job %s: Redis was not told of its end: %s", job.id, error)
 
     def checks(self) -> dict[str, str]:
-        """What stands between the service and work: `ok`, or a sentence."""
-        checks = {"redis": "ok", "store": "ok", "worker": "ok"}
+        """What stands between the service and work: `ok`, or a sentence that says what to do."""
+        return {**self._redis_checks(), **self._store_checks(), "model": self._model_check()}
+
+    def _redis_checks(self) -> dict[str, str]:
         try:
-            if not self.progress.workers():
-                checks["worker"] = "No worker has been heard from in the last seconds. Start one: python -m worker"
+            heard_from, difference = self.progress.workers(), self.progress.clock_difference()
         except RedisError as error:
-            checks["redis"] = f"Redis does not answer: {error}"
-            checks["worker"] = "Unknown while Redis does not answer."
+            unknown = "Unknown while Redis does not answer."
+            return {"redis": f"Redis does not answer: {error}", "worker": unknown, "clock": unknown}
+        return {
+            "redis": "ok",
+            "worker": "ok" if heard_from else "No worker has been heard from in the last seconds. "
+            "Start one: python -m worker. If one runs, its log says what it lacks.",
+            "clock": "ok" if abs(difference) < _CLOCKS_APART_SECONDS else f"Redis' clock and this machine's are "
+            f"{abs(difference):,.0f} s apart. No row is lost, but times are told wrongly. Set both by NTP.",
+        }  # fmt: skip
+
+    def _store_checks(self) -> dict[str, str]:
+        reserve = self.settings.disk_reserve_bytes
         try:
             self.ledger.blobs.replace(_PROBE, b"")
+            free = self.ledger.blobs.free_bytes()
         except StoreError as error:
-            checks["store"] = error.detail
-        return checks
+            return {"store": error.detail, "disk": "Unknown while the store does not answer."}
+        full = (
+            f"The store has {free:,} bytes left, and uploads are refused below {reserve:,}. Delete jobs or free space."
+        )
+        return {"store": "ok", "disk": "ok" if free > reserve else full}
+
+    def _model_check(self) -> str:
+        try:
+            read_card(self.settings.model or SHIPPED)
+        except ModelError as error:
+            return error.detail
+        return "ok"
 
 
 def _put_back(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -368,6 +368,22 @@ def model(context: typer.Context, server: Server = DEFAULT_URL, key: Key = None,
 
 
 @app.command()
+def doctor(context: typer.Context, server: Server = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
+    """Ask the service what it needs to work, and say what to do; exit 1 if something is wrong.
+
+    Example: glyphq doctor
+    """
+    with _client(context, server, key) as client:
+        checks = client.checks()
+    if as_json:
+        _print_json(checks)
+    else:
+        for name, check in checks.items():
+            typer.echo(f"{name}: {check}")
+    raise typer.Exit(FAILED if any(check != "ok" for check in checks.values()) else 0)
+
+
+@app.command()
 def sample(
     count: Annotated[int, typer.Argument(metavar="COUNT", min=1, help="How many scans.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.zip", help="The zip to write.")] = Path(

@@ -38,6 +38,7 @@ from glyphq.errors import (
     UnsupportedInput,
 )
 from glyphq.jobs import Counts, JobState, Kind, Options, View
+from glyphq.whole_rows import WholeRows
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -234,15 +235,30 @@ class Client:
     ) -> bool:
         """Stream the results into `file` and return whether they are complete.
 
-        Raises ProblemReported with code `job-not-finished` for a job that still runs, unless `partial`.
+        Where the connection breaks within CSV or NDJSON of an ended job, it goes on with the first row that is missing;
+        ServiceUnreachable is raised when no row has come since the last time. Raises ProblemReported with code
+        `job-not-finished` for a job that still runs, unless `partial`.
         """
         params = {"format": str(format), **({"partial": "true"} if partial else {})}
-        with closing(self._get(f"{_path(job_id)}/results", params, stream=True)) as response:
-            try:
-                file.writelines(response.iter_bytes())
-            except httpx.RequestError as error:
-                raise ServiceUnreachable(f"The connection to {self._url} broke within the results: {error}.") from error
-            return bool(response.headers.get("Glyphq-Complete", "true") == "true")
+        rows = WholeRows(csv=format is Format.CSV)
+        while True:
+            first_row = {"first_row": str(rows.number)} if rows.number else {}
+            with closing(self._get(f"{_path(job_id)}/results", {**params, **first_row}, stream=True)) as response:
+                complete = bool(response.headers.get("Glyphq-Complete", "true") == "true")
+                resumable = complete and format is not Format.JSON
+                try:
+                    if not resumable:
+                        file.writelines(response.iter_bytes())
+                    else:
+                        file.writelines(map(rows.taken, response.iter_bytes()))
+                        file.write(rows.rest)
+                except httpx.RequestError as error:
+                    if not (resumable and rows.resume()):
+                        raise ServiceUnreachable(
+                            f"The connection to {self._url} broke within the results: {error}."
+                        ) from error
+                else:
+                    return complete
 
     def image(self, job_id: str, row: int, view: View = View.ORIGINAL) -> bytes:
         """One input: the file as it was handed in, or the 28x28 picture that the network was given, as PNG.
@@ -277,13 +293,22 @@ class Client:
 
     def ready(self) -> bool:
         """Whether the service has all it needs to work. Raises ServiceUnreachable where nobody answers."""
+        return bool(self._readiness()["ready"])
+
+    def checks(self) -> dict[str, str]:
+        """What the service needs to work, each `ok` or a sentence that says what to do. Raises as `ready`."""
+        checks: dict[str, str] = self._readiness()["checks"]
+        return checks
+
+    def _readiness(self) -> dict[str, Any]:
         try:
-            self._send(lambda: self._http.build_request("GET", "/readyz"), attempts=1)
+            response = self._send(lambda: self._http.build_request("GET", "/readyz"), attempts=1)
         except ProblemReported as problem:
-            if problem.status == httpx.codes.SERVICE_UNAVAILABLE:
-                return False
-            raise
-        return True
+            if "checks" not in problem.problem:
+                raise
+            return problem.problem
+        readiness: dict[str, Any] = _json(response)
+        return readiness
 
     def _get(
         self,
@@ -364,11 +389,13 @@ def _problem(response: httpx.Response) -> ProblemReported:
     """From problem+json (RFC 9457), or from whatever stands between, such as a proxy."""
     summary = f"{response.url.copy_with(query=None)} answered {response.status_code} {response.reason_phrase}."
     try:
-        problem = response.json()
-        detail = problem.get("detail") or problem.get("title") or summary
-        return ProblemReported(response.status_code, str(problem["code"]), str(detail), problem)
-    except (AttributeError, KeyError, ValueError):
-        return ProblemReported(response.status_code, f"http-{response.status_code}", summary, {})
+        found = response.json()
+    except ValueError:
+        found = None
+    fields = found if isinstance(found, dict) else {}
+    code = str(fields.get("code", f"http-{response.status_code}"))
+    detail = str(fields.get("detail") or fields.get("title") or summary)
+    return ProblemReported(response.status_code, code, detail, fields)
 
 
 def _retry_after_seconds(response: httpx.Response) -> float | None:

@@ -350,24 +350,31 @@ class Ledger:
             end = End(JobState.COMPLETED, counts, frozenset({0}), (model,), time.time(), inline)
             self._create_end(job, end, durable=False)
 
-    def rows(self, job: Job, end: End | None) -> Iterator[pa.RecordBatch]:
-        """The job's rows in order, a batch a chunk; of an open job those there are. Raises DamagedObject."""
+    def rows(self, job: Job, end: End | None, first_row: int = 0) -> Iterator[pa.RecordBatch]:
+        """The job's rows in order from `first_row` on, a batch a chunk; of an open job those there are.
+
+        Raises DamagedObject.
+        """
         if end is not None and end.inline_results is not None:
-            yield results.deserialize(end.inline_results)[0]
+            yield results.deserialize(end.inline_results)[0].slice(first_row)
             return
-        first_row = 0
+        before = 0  # rows
         for chunk, part in enumerate(job.chunks):
-            if end is None or chunk in end.counted:
-                found = self.result(job, chunk)
+            if before + part.rows > first_row:
+                found = self._rows_of(job, end, chunk, before)
                 if found is not None:
-                    yield found[0]
-                elif end is not None:
-                    raise DamagedObject(result_key(job.id, chunk), "The stored result is gone.")
-            else:
-                names = self.index(job, chunk).column("name")
-                rows = np.arange(first_row, first_row + part.rows, dtype=np.uint32)
-                yield results.cancelled(rows, names, job.options.top_k)
-            first_row += part.rows
+                    yield found.slice(max(0, first_row - before))
+            before += part.rows
+
+    def _rows_of(self, job: Job, end: End | None, chunk: int, before: int) -> pa.RecordBatch | None:
+        """One chunk's rows, `before` which the job has so many others; None where an open job has none yet."""
+        if end is not None and chunk not in end.counted:
+            names = self.index(job, chunk).column("name")
+            return results.cancelled(np.arange(before, before + len(names), dtype=np.uint32), names, job.options.top_k)
+        found = self.result(job, chunk)
+        if found is None and end is not None:
+            raise DamagedObject(result_key(job.id, chunk), "The stored result is gone.")
+        return None if found is None else found[0]
 
     def tally(self, job: Job, chunks: set[int]) -> End:
         """Read the results of `chunks`: the end that the good ones among them would make."""

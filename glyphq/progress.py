@@ -4,6 +4,7 @@ Nothing here is a promise: everything can vanish at any moment and is made again
 own clock, in milliseconds, so the clocks of workers do not matter.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -402,6 +403,11 @@ class Progress:
         names = [str(name) for name in self.redis.scan_iter(match=_WORKER + "*", count=1000)]
         engines = cast("list[str | None]", self.redis.mget(names)) if names else []
         return {name.removeprefix(_WORKER): engine for name, engine in zip(names, engines, strict=True) if engine}
+
+    def clock_difference(self) -> float:
+        """By how many seconds Redis' clock is ahead of this machine's."""
+        seconds, microseconds = self.redis.time()
+        return float(seconds + microseconds / 1e6 - time.time())
 
     def lock(self, name: str, milliseconds: int) -> bool:
         """Whether `name` holds the reconciler's lock, for so long unless asked again."""

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from uuid_utils import uuid7
 
+from api.schemas import CHECKS
 from glyphq import samples
 from glyphq.client import Client
 from glyphq.embedded import EmbeddedService
@@ -53,6 +54,18 @@ def test_the_three_forms_of_the_results_say_the_same(http, scans):
     assert [(line["label"], line["label_2"], float(line["confidence_2"])) for line in lines] == [
         (row["label"], row["top"][1]["label"], row["top"][1]["confidence"]) for row in as_json
     ]
+
+
+@pytest.mark.parametrize("first_row", [1, 255, 256, 599, 600, 10**12])
+def test_results_begin_with_the_row_that_is_asked_for(client: Client, http, tmp_path, first_row):
+    samples.write_zip(tmp_path / "scans.zip", 600, seed=6)  # in three chunks
+    job = client.wait(client.submit(tmp_path / "scans.zip").id)
+    address, rest = f"/v1/jobs/{job.id}/results", {"first_row": first_row}
+    everything = client.results(job.id).splitlines()
+    assert http.get(address, params=rest).content.splitlines() == everything[1:][first_row:]
+    as_json = http.get(address, params={**rest, "format": "json"}).json()["results"]
+    assert [row["row"] for row in as_json] == list(range(600))[first_row:]
+    assert http.get(address, params={**rest, "format": "ndjson"}).text.count("\n") == len(as_json)
 
 
 def test_every_kind_of_input_is_one_row_each_and_unreadable_ones_say_why(http, scans):
@@ -332,7 +345,7 @@ def test_the_model_says_what_it_is_and_the_service_that_it_is_ready(http):
     assert card["classes"] == LABELS
     assert len(card["digest"]) == 64
     assert http.get("/healthz").json() == {"status": "ok"}
-    assert http.get("/readyz").json() == {"ready": True, "checks": {"redis": "ok", "store": "ok", "worker": "ok"}}
+    assert http.get("/readyz").json() == {"ready": True, "checks": dict.fromkeys(CHECKS, "ok")}
 
 
 def test_a_job_whose_record_is_damaged_has_failed_and_can_be_deleted(http, service: EmbeddedService, client: Client):

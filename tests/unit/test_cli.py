@@ -31,6 +31,7 @@ VERBS = (
     "delete",
     "jobs",
     "model",
+    "doctor",
     "sample",
     "inspect",
 )
@@ -42,6 +43,7 @@ class FakeService:
 
     state: str = "completed"
     rejected: int = 0
+    worker: str = "ok"
     requests: list[httpx.Request] = field(default_factory=list)
     on_request: Callable[[httpx.Request], None] = lambda _request: None
 
@@ -55,6 +57,10 @@ class FakeService:
                 return httpx.Response(200, json={"jobs": [self.job()], "next": "more"})
             case "GET", "/v1/model":
                 return httpx.Response(200, json={"digest": "ab12", "accuracy": 0.9})
+            case "GET", "/readyz":
+                sound = self.worker == "ok"
+                checks = {"redis": "ok", "worker": self.worker}
+                return httpx.Response(200 if sound else 503, json={"ready": sound, "checks": checks})
             case "DELETE", path if path.endswith(JOB_ID):
                 return httpx.Response(204)
             case "GET", path if path.endswith(JOB_ID):
@@ -337,6 +343,12 @@ class TestJobs:
 
     def test_delete_says_nothing(self, run: Run) -> None:
         assert run("delete", JOB_ID) == Outcome(0, "", "")
+
+    def test_doctor_says_what_is_wrong_and_what_to_do(self, run: Run, service: FakeService) -> None:
+        assert run("doctor") == Outcome(0, "redis: ok\nworker: ok\n", "")
+        service.worker = "No worker has been heard from. Start one."
+        assert run("doctor") == Outcome(1, f"redis: ok\nworker: {service.worker}\n", "")
+        assert json.loads(run("doctor", "--json").out) == {"redis": "ok", "worker": service.worker}
 
     def test_jobs_are_a_line_each_up_to_the_limit(self, run: Run, service: FakeService) -> None:
         done = run("jobs", "--limit", "2", "--state", "completed")

@@ -89,6 +89,17 @@ class Service:
         return Client("http://service", key, transport=httpx.MockTransport(self), sleep=self.pauses.append)
 
 
+class Broken(httpx.SyncByteStream):
+    """Content that breaks off."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._content
+        raise httpx.ReadError("Connection reset")
+
+
 def accepted() -> httpx.Response:
     return httpx.Response(202, json=job_json("queued", classified=0), headers={"Location": f"/v1/jobs/{JOB_ID}"})
 
@@ -295,14 +306,25 @@ class TestResults:
         assert caught.value.code == "job-not-finished"
         assert service.pauses == []
 
-    def test_a_connection_that_breaks_within_them_is_told(self) -> None:
-        class Broken(httpx.SyncByteStream):
-            def __iter__(self) -> Iterator[bytes]:
-                yield b"row,"
-                raise httpx.ReadError("Connection reset")
+    def test_a_connection_that_breaks_within_them_goes_on_with_the_first_row_that_is_missing(self) -> None:
+        service = Service(
+            httpx.Response(200, stream=Broken(b"row,filename\n0,a\n1,")),
+            httpx.Response(200, stream=Broken(b"1,b\n2,c\n3,")),
+            httpx.Response(200, content=b"3,d\n"),
+        )
+        assert service.client().results(JOB_ID) == b"row,filename\n0,a\n1,b\n2,c\n3,d\n"
+        assert [request.url.params.get("first_row") for request in service.requests] == [None, "1", "3"]
 
+    @pytest.mark.parametrize("format", Format)
+    def test_a_connection_that_breaks_again_and_again_is_told(self, format: Format) -> None:
         with pytest.raises(ServiceUnreachable, match="broke within the results"):
-            Service(httpx.Response(200, stream=Broken())).client().results(JOB_ID)
+            Service(httpx.Response(200, stream=Broken(b"row,"))).client().results(JOB_ID, format)
+
+    def test_what_cannot_be_resumed_is_not(self) -> None:
+        service = Service(httpx.Response(200, stream=Broken(b'{"results": [\n')))
+        with pytest.raises(ServiceUnreachable):
+            service.client().results(JOB_ID, Format.JSON)
+        assert len(service.requests) == 1
 
 
 class TestOtherCalls:
@@ -350,7 +372,8 @@ class TestOtherCalls:
     def test_readiness_is_asked_once(self, status: int, ready: bool) -> None:
         service = Service(httpx.Response(status, json={"ready": ready, "checks": {"redis": ready}}))
         assert service.client().ready() is ready
-        assert len(service.requests) == 1
+        assert service.client().checks() == {"redis": ready}
+        assert len(service.requests) == 2
 
     def test_a_job_keeps_the_whole_answer(self) -> None:
         job = Service(httpx.Response(200, json=job_json(something_new=1))).client().status(JOB_ID)

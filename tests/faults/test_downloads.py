@@ -1,0 +1,80 @@
+"""Results that are read slowly, and downloads that break in the middle."""
+
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from glyphq import samples
+from glyphq.client import Client
+from tests.faults.conftest import Batch
+from tests.faults.stack import PATIENCE_SECONDS, Stack, resident_mib
+
+SCANS = 60_000
+MIB = 1 << 20
+
+
+@contextmanager
+def breaking_proxy(url: str, after: int) -> Iterator[str]:
+    """The address of a proxy that breaks each connection when so many bytes of answers have passed it."""
+    target = httpx.URL(url)
+
+    def forward(source: socket.socket, sink: socket.socket, limit: int) -> None:
+        with suppress(OSError):
+            while limit > 0 and (data := source.recv(min(65536, limit))):
+                sink.sendall(data)
+                limit -= len(data)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection((str(target.host), target.port or 80))
+            threading.Thread(target=forward, args=(client, server, sys.maxsize), daemon=True).start()
+            threading.Thread(target=forward, args=(server, client, after), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("format", ["csv", "ndjson"])
+def test_a_download_that_breaks_goes_on_with_the_next_row(running: Stack, client: Client, batch: Batch, format) -> None:
+    job = client.submit(batch.archive)
+    batch.is_kept(client, job.id)
+    whole = client.results(job.id, format)
+    with breaking_proxy(running.url, after=len(whole) // 3) as url, Client(url) as unlucky:
+        assert unlucky.results(job.id, format) == whole
+
+
+def test_a_slow_reader_takes_no_memory(running: Stack, client: Client, tmp_path: Path) -> None:
+    archive = tmp_path / "scans.zip"
+    samples.write_zip(archive, SCANS, seed=5)
+    job = client.wait(client.submit(archive).id, timeout_seconds=PATIENCE_SECONDS)
+    before = resident_mib(running.api.pid)
+    slow = []
+    try:
+        for _ in range(40):
+            connection = socket.create_connection(("127.0.0.1", httpx.URL(running.url).port or 0))
+            slow.append(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            path = f"/v1/jobs/{job.id}/results?format=ndjson"
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        size = len(client.results(job.id, "ndjson"))
+        assert resident_mib(running.api.pid) - before < 40 * size / MIB / 4
+    finally:
+        for connection in slow:
+            connection.close()
+    assert client.status(job.id).state == "completed"

@@ -1,0 +1,247 @@
+"""The store fills up, what is in it is damaged, the power fails, clocks differ, the model is gone."""
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from glyphq.client import Client
+from glyphq.errors import ProblemReported, ServiceUnreachable
+from glyphq.ledger import end_key, index_key, input_key, record_key, result_key
+from glyphq.vision.checkpoint import SHIPPED
+from tests.faults.conftest import Batch, cannot_run
+from tests.faults.stack import PATIENCE_SECONDS, Stack, stack, until
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MiB."""
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        cannot_run("To mount a small file system takes root.")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run([str(mount), "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # wherever it is
+
+
+def test_the_disk_is_full(small_disk: Path, tmp_path: Path, batch: Batch) -> None:
+    variables = {"GLYPHQ_DISK_RESERVE_BYTES": "0"}
+    with stack(tmp_path / "stack", store=small_disk / "store", variables=variables) as own, own.client() as client:
+        own.start()
+        ballast = small_disk / "ballast"
+        before = {job.id for job in client.jobs()}
+        answer = httpx.post(f"{own.url}/v1/jobs", content=batch.archive.read_bytes() + bytes(30 * MIB), trust_env=False)
+        assert (answer.status_code, answer.json()["code"]) == (507, "store-full")
+        assert {job.id for job in client.jobs()} == before
+        assert not list((own.store / ".staging").iterdir())
+
+        own.arm("worker-decode", "halt")
+        job = client.submit(batch.archive)
+        halted = own.struck("worker-decode")
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        assert shutil.disk_usage(small_disk).free < 4096
+        os.kill(halted, 18)  # SIGCONT
+        until(lambda: "store is full" in own.log.read_text(), "a result finds no room")
+        assert not client.status(job.id).state.ended
+        ballast.unlink()
+        batch.is_kept(client, job.id)
+
+
+def altered(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def truncated(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.fixture(params=[altered, truncated])
+def damage(request: pytest.FixtureRequest):
+    return request.param
+
+
+def test_a_stored_result_is_damaged_and_made_again(running: Stack, client: Client, batch: Batch, damage) -> None:
+    job = client.submit(batch.archive)
+    batch.is_kept(client, job.id)
+    damage(running.store / result_key(job.id, 3))
+    with pytest.raises(ProblemReported) as problem:
+        _without_retries(client.results, job.id)
+    assert problem.value.code == "damaged-object"
+    until(lambda: _results(client, job.id) == batch.table, "the result is made again")
+
+
+def _without_retries(results, job_id: str) -> bytes:
+    return results(job_id)
+
+
+def _results(client: Client, job_id: str) -> bytes | None:
+    with suppress(ProblemReported, ServiceUnreachable):
+        return client.results(job_id)
+    return None
+
+
+def test_a_stored_index_is_damaged_and_made_again(running: Stack, client: Client, batch: Batch, damage) -> None:
+    running.arm("worker-decode", "halt")
+    job = client.submit(batch.archive)
+    running.struck("worker-decode")
+    damage(running.store / index_key(job.id))
+    running.worker.kill()
+    running.worker.start()
+    batch.is_kept(client, job.id)
+
+
+def test_a_stored_record_is_damaged_and_the_job_says_so(running: Stack, client: Client, batch: Batch, damage) -> None:
+    job = client.submit(batch.archive)
+    batch.is_kept(client, job.id)
+    damage(running.store / record_key("local", job.id))
+    running.api.kill()  # it has the record in memory
+    running.start()
+    assert client.status(job.id).state == "failed"
+    with pytest.raises(ProblemReported) as problem:
+        client.results(job.id)
+    assert problem.value.code == "job-failed"
+    client.delete(job.id)
+
+
+def test_a_stored_end_is_damaged_and_made_again(running: Stack, client: Client, batch: Batch, damage) -> None:
+    job = client.submit(batch.archive)
+    batch.is_kept(client, job.id)
+    damage(running.store / end_key("local", job.id))
+    batch.is_kept(client, job.id)
+
+
+def test_a_stored_input_is_damaged_and_its_rows_say_so(running: Stack, client: Client, batch: Batch, damage) -> None:
+    running.arm("worker-decode", "halt")
+    job = client.submit(batch.archive)
+    running.struck("worker-decode")
+    damage(running.store / input_key(job.id))
+    running.worker.kill()
+    running.worker.start()
+    ended = client.wait(job.id, timeout_seconds=PATIENCE_SECONDS)
+    assert (ended.state, ended.counts.total, ended.counts.pending) == ("completed", batch.total, 0)
+    assert ended.counts.rejected
+    lines, expected = client.results(job.id).splitlines(), batch.table.splitlines()
+    assert len(lines) == len(expected)
+    for line, other in zip(lines, expected, strict=True):
+        assert line == other or b"stored-input-damaged" in line
+
+
+def durable_only(store: Path, log: Path) -> None:
+    """Take from the store whatever a power cut may take: each file and each entry of a folder that was not synced."""
+    files: set[int] = set()
+    folders: dict[int, dict[str, int]] = {}
+    for line in log.read_text().splitlines():
+        inode, entries = json.loads(line)
+        if entries is None:
+            files.add(inode)
+        else:
+            folders[inode] = entries
+
+    def cut(folder: Path) -> None:
+        durable = folders.get(folder.stat().st_ino, {})
+        for path in folder.iterdir():
+            inode = path.stat().st_ino
+            if durable.get(path.name) != inode:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            elif path.is_dir():
+                cut(path)
+            elif inode not in files:
+                os.truncate(path, 0)
+
+    cut(store)
+
+
+def test_the_power_fails_and_what_was_acknowledged_is_there(tmp_path: Path, batch: Batch, scan: bytes) -> None:
+    with stack(tmp_path / "stack") as own, own.client() as client:
+        own.start()
+        images, zips, failed = [], [], threading.Event()
+        alone = client.results(client.wait(client.submit(scan).id).id)
+
+        def load(body: bytes, accepted: list[str]) -> None:
+            with httpx.Client(base_url=own.url, timeout=60, trust_env=False) as http, suppress(httpx.TransportError):
+                while not failed.is_set():
+                    accepted.append(http.post("/v1/jobs", content=body).raise_for_status().json()["id"])
+
+        data = batch.archive.read_bytes()
+        clients = [threading.Thread(target=load, args=each) for each in ((data, zips), (scan, images), (scan, images))]
+        for thread in clients:
+            thread.start()
+        until(lambda: len(zips) >= 6 and len(images) >= 30, "enough has been acknowledged")
+        until(lambda: client.status(zips[0]).state.ended, "a job has ended")
+        ended = [job_id for job_id in zips if client.status(job_id).state.ended]
+        own.kill()
+        failed.set()
+        for thread in clients:
+            thread.join()
+        durable_only(own.store, own.folder / "faults" / "synced.jsonl")
+        own.start()
+        for job_id in ended:
+            assert client.status(job_id).state == "completed"
+        for job_id in zips:
+            batch.is_kept(client, job_id)
+        for job_id in images:
+            client.wait(job_id, timeout_seconds=PATIENCE_SECONDS)
+            assert client.results(job_id) == alone
+
+
+@contextmanager
+def _two_hours_off(own: Stack, name: str) -> Iterator[None]:
+    found = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), *Path("/usr/lib/faketime").glob("libfaketime.so.1")]
+    if not found:
+        cannot_run("To set one program's clock takes libfaketime: apt-get install libfaketime")
+    program = getattr(own, name)
+    program.variables |= {"LD_PRELOAD": str(found[0]), "FAKETIME": "-2h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    yield
+
+
+@pytest.mark.parametrize("name", ["worker", "api", "redis"])
+def test_one_programs_clock_is_two_hours_off(tmp_path: Path, batch: Batch, name: str) -> None:
+    with stack(tmp_path / "stack") as own, own.client() as client, _two_hours_off(own, name):
+        own.start()
+        own.arm("worker-decode", "kill")
+        job = client.submit(batch.archive)
+        own.struck("worker-decode")
+        batch.is_kept(client, job.id)
+
+
+@pytest.mark.parametrize("damage", [altered, Path.unlink])
+def test_a_worker_without_a_sound_model_says_so_and_takes_no_work(tmp_path: Path, batch: Batch, damage) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(SHIPPED, model)
+    weights = model / "model.safetensors"
+    with stack(tmp_path / "stack", variables={"GLYPHQ_MODEL": str(model)}) as own, own.client() as client:
+        damage(weights)
+        for program in own.programs:
+            program.start()
+        until(lambda: not own.worker.running, "the worker gives up")
+        assert "error: " in own.log.read_text()
+        until(lambda: _readiness(own.url) is not None, "the API answers")
+        assert "worker" in str(_readiness(own.url))
+        job = client.submit(batch.archive)
+        shutil.copy(SHIPPED / weights.name, weights)
+        own.start()
+        batch.is_kept(client, job.id)
+
+
+def _readiness(url: str) -> dict[str, object] | None:
+    with suppress(httpx.TransportError):
+        checks: dict[str, object] = httpx.get(f"{url}/readyz", timeout=10, trust_env=False).json()["checks"]
+        return {name: check for name, check in checks.items() if check != "ok"}
+    return None
