@@ -83,7 +83,7 @@ class Service:
         try:
             send()
         except (RedisError, OperationalError) as error:
-            log.warning("accepted but not yet sent: %s: %s", what, error)
+            log.warning("not yet sent: %s: %s", what, error)
             self.reconciler.look_at_store()
 
     def job(self, owner: str, job_id: str) -> Job:
@@ -105,14 +105,22 @@ class Service:
             with suppress(TimeoutError):
                 await asyncio.wait_for(moved.wait(), min(left, _LOOK_AGAIN_SECONDS))
             moved.clear()
-            end = await self._end(job)
+            end = await self._look(job)
             if end is not None:
                 return end
         return None
 
     @cached_property
-    def _end(self) -> Together[Job, End | None]:
-        return Together(lambda jobs: [self.ledger.end(job) for job in jobs])
+    def _look(self) -> Together[Job, End | None]:
+        return Together(lambda jobs: [self._end(job) for job in jobs])
+
+    def _end(self, job: Job) -> End | None:
+        """The job's end. Where that was damaged, and by it the job is open again, its work is sent again."""
+        had_ended = self.ledger.has_ended(job)
+        end = self.ledger.end(job)
+        if had_ended and end is None:
+            self._sent(job.id, partial(self.dispatcher.restore, job))
+        return end
 
     def view(self, owner: str, job_id: str) -> JobView:
         """The job now. Raises JobNotFound."""
@@ -120,7 +128,7 @@ class Service:
             job = self.job(owner, job_id)
         except JobFailed:
             return failed_view(job_id)
-        return self.view_of(job, self.ledger.end(job))
+        return self.view_of(job, self._end(job))
 
     def view_of(self, job: Job, end: End | None) -> JobView:
         """The job, with its end if it has one."""
@@ -150,7 +158,7 @@ class Service:
         """The job's end, if any, and its rows from `first_row` on. Raises JobNotFinished, and DamagedObject for rows
         that must be made again.
         """
-        end = self.ledger.end(job)
+        end = self._end(job)
         if end is None and not partial:
             view = self.view(job.owner, job.id)
             raise JobNotFinished(

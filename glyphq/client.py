@@ -240,12 +240,12 @@ class Client:
         `job-not-finished` for a job that still runs, unless `partial`.
         """
         params = {"format": str(format), **({"partial": "true"} if partial else {})}
-        rows = WholeRows(csv=format is Format.CSV)
+        rows = WholeRows(csv=format == Format.CSV)
         while True:
             first_row = {"first_row": str(rows.number)} if rows.number else {}
             with closing(self._get(f"{_path(job_id)}/results", {**params, **first_row}, stream=True)) as response:
                 complete = bool(response.headers.get("Glyphq-Complete", "true") == "true")
-                resumable = complete and format is not Format.JSON
+                resumable = complete and format != Format.JSON
                 try:
                     if not resumable:
                         file.writelines(response.iter_bytes())

@@ -328,11 +328,15 @@ class Ledger:
         return stored - ended.counted
 
     def cancel(self, job: Job) -> End:
-        """End the job with what is done. Raises JobAlreadyEnded when it ended first."""
+        """End the job with what is done. Raises JobAlreadyEnded where it ended first, and JobNotFound."""
         if self.has_ended(job):
             raise JobAlreadyEnded(f"Job {job.id} has already ended; there is nothing to cancel.")
         done = self.tally(job, self.stored_chunks(job))
-        self.blobs.sync(result_key(job.id, chunk) for chunk in done.counted)
+        try:
+            self.blobs.sync(result_key(job.id, chunk) for chunk in done.counted)
+        except StoreError:
+            self.job(job.owner, job.id)
+            raise
         counts = replace(done.counts, cancelled=done.counts.pending)
         ended = replace(done, outcome=JobState.CANCELLED, counts=counts)
         if not self._create_end(job, ended):

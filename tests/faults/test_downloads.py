@@ -3,6 +3,7 @@
 import socket
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,34 +20,41 @@ SCANS = 60_000
 MIB = 1 << 20
 
 
+def _forwarded(source: socket.socket, sink: socket.socket, limit: int) -> None:
+    """At most so many bytes; then the connection is broken."""
+    with suppress(OSError):
+        while limit > 0 and (data := source.recv(min(65536, limit))):
+            sink.sendall(data)
+            limit -= len(data)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def _connected(client: socket.socket, target: tuple[str, int], after: int) -> None:
+    with client, socket.create_connection(target) as server:
+        requests = threading.Thread(target=_forwarded, args=(client, server, sys.maxsize))
+        requests.start()
+        _forwarded(server, client, after)
+        requests.join()
+
+
 @contextmanager
 def breaking_proxy(url: str, after: int) -> Iterator[str]:
     """The address of a proxy that breaks each connection when so many bytes of answers have passed it."""
-    target = httpx.URL(url)
-
-    def forward(source: socket.socket, sink: socket.socket, limit: int) -> None:
-        with suppress(OSError):
-            while limit > 0 and (data := source.recv(min(65536, limit))):
-                sink.sendall(data)
-                limit -= len(data)
-        for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def serve(listener: socket.socket) -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection((str(target.host), target.port or 80))
-            threading.Thread(target=forward, args=(client, server, sys.maxsize), daemon=True).start()
-            threading.Thread(target=forward, args=(server, client, after), daemon=True).start()
-
+    target = httpx.URL(url).host, httpx.URL(url).port or 80
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=_connected, args=(listener.accept()[0], target, after)).start()
+
+        serving = threading.Thread(target=serve)
+        serving.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
+        serving.join()
 
 
 @pytest.mark.parametrize("format", ["csv", "ndjson"])
@@ -60,7 +68,10 @@ def test_a_download_that_breaks_goes_on_with_the_next_row(running: Stack, client
 
 def test_a_slow_reader_takes_no_memory(running: Stack, client: Client, tmp_path: Path) -> None:
     archive = tmp_path / "scans.zip"
-    samples.write_zip(archive, SCANS, seed=5)
+    png = next(iter(samples.draw(1, seed=5))).png
+    with zipfile.ZipFile(archive, "w") as file:
+        for number in range(SCANS):
+            file.writestr(f"{number}.png", png)
     job = client.wait(client.submit(archive).id, timeout_seconds=PATIENCE_SECONDS)
     before = resident_mib(running.api.pid)
     slow = []

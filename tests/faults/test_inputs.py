@@ -38,7 +38,7 @@ def test_an_image_that_breaks_its_decoder_is_rejected_alone(running: Stack, clie
     rows = rows_of(client, client.submit(archive_with(fault)).id)
     undisturbed = rows_of(client, client.submit(archive_with(b"none")).id)
     assert [row["status"] for row in undisturbed] == ["classified"] * SCANS
-    assert (rows[AT]["status"], rows[AT]["reason"]) == ("rejected", "decoder-crashed")
+    assert (rows[AT]["status"], rows[AT]["reason"]) == ("rejected", "decoder_crashed")
     assert rows[:AT] + rows[AT + 1 :] == undisturbed[:AT] + undisturbed[AT + 1 :]
 
 

@@ -107,7 +107,7 @@ def test_the_api_is_killed_when_it_has_accepted_an_image_and_sent_nothing(
     assert client.results(accepted) == undisturbed
 
 
-def test_a_request_is_repeated_whose_answer_was_lost(running: Stack, client: Client, batch: Batch) -> None:
+def test_a_request_is_repeated_whose_answer_was_lost(running: Stack, client: Client, batch: Batch, scan: bytes) -> None:
     before = {job.id for job in client.jobs()}
     key = {"Idempotency-Key": uuid.uuid4().hex}
     with _killed_after_the_record(running):
@@ -116,7 +116,7 @@ def test_a_request_is_repeated_whose_answer_was_lost(running: Stack, client: Cli
         repeated = http.post("/v1/jobs", content=batch.archive.read_bytes())
         assert repeated.status_code == 202
         assert {job.id for job in client.jobs()} - before == {repeated.json()["id"]}
-        other = http.post("/v1/jobs", content=b"PK" + batch.archive.read_bytes()[2:-1] + b"\0")
+        other = http.post("/v1/jobs", content=scan)
         assert other.status_code == 422
     batch.is_kept(client, repeated.json()["id"])
 

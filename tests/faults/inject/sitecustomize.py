@@ -72,7 +72,9 @@ def _install_decoder(folder: Path) -> None:
         _strike(folder, "worker-decode")
         start = data.find(MARK)
         if start >= 0:
-            _FAULTS[data[start + len(MARK) :].split(b".")[0]]()
+            name = data[start + len(MARK) :].split(b".")[0]
+            if name in _FAULTS:
+                _FAULTS[name]()
         return decode(data, *arguments)
 
     module.decode = faulty
