@@ -26,12 +26,13 @@ from redis.exceptions import RedisError
 from bench.report import commit
 from glyphq import samples
 from glyphq.client import Client
-from glyphq.errors import GlyphqError, ProblemReported, ServiceUnreachable
+from glyphq.errors import GlyphqError, JobNotFinished, ProblemReported, ServiceUnreachable
 from tests.faults.stack import Stack, packets_lost, resident_mib, stack, until
 
 CLIENTS = 4
 SIZES = 1, 40, 700, 3000
 BETWEEN_FAULTS = 0.5, 4.0  # seconds
+SOON_SECONDS = 300  # a key that expires within these is forgotten already
 GROWTH_MIB = 150.0  # of a process, over the base line that a warm service has
 
 
@@ -79,7 +80,7 @@ class Soak:
 
     def meddle(self, client: Client, job: Acknowledged, chance: random.Random) -> None:
         what = chance.choices(("cancel", "delete", "wait", "leave"), (1, 1, 4, 4))[0]
-        with suppress(ServiceUnreachable, ProblemReported):
+        with suppress(ServiceUnreachable, ProblemReported, JobNotFinished):
             if what == "wait":
                 client.wait(job.id, timeout_seconds=chance.uniform(0, 5))
             elif what == "cancel":
@@ -218,7 +219,7 @@ class Soak:
             found[f"{name} MiB"] = max(resident_mib(pid) for pid in pids)
             found[f"{name} handles"] = max(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
         with self.own.redis_client() as redis:
-            found["redis keys"] = sum(1 for key in redis.scan_iter() if ":job:" in key or "interactive" in key)
+            found["redis keys that stay"] = sum(not 0 < redis.ttl(key) < SOON_SECONDS for key in redis.scan_iter())
         found["files"] = sum(path.is_file() for path in self.own.store.rglob("*"))
         return found
 
