@@ -318,7 +318,7 @@ class TestResults:
     @pytest.mark.parametrize("format", Format)
     def test_a_connection_that_breaks_again_and_again_is_told(self, format: Format) -> None:
         with pytest.raises(ServiceUnreachable, match="broke within the results"):
-            Service(httpx.Response(200, stream=Broken(b"row,"))).client().results(JOB_ID, format)
+            Service(*(httpx.Response(200, stream=Broken(b"row,")) for _ in range(2))).client().results(JOB_ID, format)
 
     def test_what_cannot_be_resumed_is_not(self) -> None:
         service = Service(httpx.Response(200, stream=Broken(b'{"results": [\n')))
