@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.problems import responses
-from api.schemas import JobPage, JobView, Readiness, RowView
+from api.schemas import REQUIRED_CHECKS, JobPage, JobView, Readiness, RowView
 from api.service import OWNER, Service
 from api.uploads import Upload, receive
 from glyphq import results
@@ -195,7 +195,7 @@ async def submit(
         view = service.view_of(job, end)
     headers = {"Location": view.links["self"], **({"Preference-Applied": "wait"} if wait_seconds else {})}
     if end is None:
-        return _job_response(view, 202, {**headers, "Retry-After": "1"})
+        return _job_response(view, 202, headers if view.state.ended else {**headers, "Retry-After": "1"})
     if end.inline_results is not None:
         rows, _ = results.deserialize(end.inline_results)
         view.results = [RowView(**row) for row in results.to_row_dicts(rows)]
@@ -440,8 +440,8 @@ def healthz() -> dict[str, str]:
     responses={503: {"model": Readiness, "description": "Not ready; the checks say why."}},
 )
 def readyz(service: Served, response: Response) -> Readiness:
-    """Whether work can be done; the clock alone stands in nobody's way."""
+    """Whether work can be done. A full disk and a wrong clock are told, but stand in nobody's way."""
     checks = service.checks()
-    ready = all(check == "ok" for name, check in checks.items() if name != "clock")
+    ready = all(checks[name] == "ok" for name in REQUIRED_CHECKS)
     response.status_code = 200 if ready else 503
     return Readiness(ready=ready, checks=checks)

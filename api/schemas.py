@@ -137,7 +137,8 @@ class Problem(BaseModel):
     reason: str | None = Field(None, description="Why there is no picture: the row's reason, or `blank`.")
 
 
-CHECKS = "redis", "worker", "clock", "store", "disk", "model"
+REQUIRED_CHECKS = "redis", "worker", "store", "model"
+CHECKS = *REQUIRED_CHECKS, "clock", "disk"
 
 
 class Readiness(BaseModel):

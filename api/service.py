@@ -21,14 +21,14 @@ from api.images import Images
 from api.reconciler import Reconciler
 from api.schemas import JobPage, JobView, failed_view, job_view
 from api.together import Together
-from api.uploads import Upload, accept, prepare_inline
+from api.uploads import Upload, accept, prepare_inline, require_room
 from glyphq.dispatch import Dispatcher
-from glyphq.errors import DamagedObject, JobFailed, JobNotFinished, JobNotFound, ModelError, StoreError
+from glyphq.errors import DamagedObject, GlyphqError, JobFailed, JobNotFinished, JobNotFound, ModelError, StoreError
 from glyphq.jobs import Counts, End, Job, JobState, Options
-from glyphq.ledger import Ledger, chunk_of
+from glyphq.ledger import Ledger, chunk_of, index_key
 from glyphq.progress import Progress
 from glyphq.settings import Settings
-from glyphq.vision.checkpoint import SHIPPED, read_card
+from glyphq.vision.checkpoint import SHIPPED, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ class Service:
         return Together(self._begin_all)
 
     def _begin_all(self, jobs: Sequence[Job]) -> Sequence[None]:
+        require_room(self.ledger, self.settings)
         self.ledger.accept_inline(jobs)
         self._sent(", ".join(job.id for job in jobs), partial(self.dispatcher.start_interactive, jobs))
         return [None] * len(jobs)
@@ -112,13 +113,24 @@ class Service:
 
     @cached_property
     def _look(self) -> Together[Job, End | None]:
-        return Together(lambda jobs: [self._end(job) for job in jobs])
+        return Together(self._look_at_all)
+
+    def _look_at_all(self, jobs: Sequence[Job]) -> list[End | GlyphqError | None]:
+        """What is wrong with one of them is no concern of the others."""
+        found: list[End | GlyphqError | None] = []
+        for job in jobs:
+            try:
+                found.append(self._end(job))
+            except GlyphqError as error:
+                found.append(error)
+        return found
 
     def _end(self, job: Job) -> End | None:
-        """The job's end. Where that was damaged, and by it the job is open again, its work is sent again."""
+        """The job's end. Where that was damaged, and the job is open again by it, its work is sent again."""
         had_ended = self.ledger.has_ended(job)
         end = self.ledger.end(job)
         if had_ended and end is None:
+            self.ledger.job(job.owner, job.id)  # JobNotFound: it was deleted in between
             self._sent(job.id, partial(self.dispatcher.restore, job))
         return end
 
@@ -178,6 +190,8 @@ class Service:
             chunk = chunk_of(error.key)
             if chunk is not None:
                 self._mend(job, chunk)
+            elif error.key == index_key(job.id):
+                self.ledger.rebuild_index(job)
             raise
 
     def _mend(self, job: Job, chunk: int) -> None:
@@ -240,7 +254,7 @@ class Service:
 
     def _model_check(self) -> str:
         try:
-            read_card(self.settings.model or SHIPPED)
+            read_weights(self.settings.model or SHIPPED)
         except ModelError as error:
             return error.detail
         return "ok"

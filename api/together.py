@@ -11,8 +11,11 @@ Answer = TypeVar("Answer")
 class Together(Generic[Argument, Answer]):
     """A blocking function of many, awaited for one. It runs in a thread, once at a time."""
 
-    def __init__(self, act: Callable[[Sequence[Argument]], Sequence[Answer]]) -> None:
-        """`act` answers as many as it is given, in their order. What it raises is raised for each of them."""
+    def __init__(self, act: Callable[[Sequence[Argument]], Sequence[Answer | Exception]]) -> None:
+        """`act` answers as many as it is given, in their order; an exception is raised for the one it stands for.
+
+        What it raises is raised for each of them.
+        """
         self._act = act
         self._waiting: list[tuple[Argument, asyncio.Future[Answer]]] = []
         self._running: asyncio.Task[None] | None = None
@@ -25,16 +28,21 @@ class Together(Generic[Argument, Answer]):
         return await answer
 
     async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                answers = await asyncio.to_thread(self._act, [argument for argument, _ in batch])
-            except Exception as error:  # noqa: BLE001  # whoever waits raises it
-                for _, answer in batch:
-                    if not answer.done():
-                        answer.set_exception(error)
-            else:
-                for (_, answer), given in zip(batch, answers, strict=True):
-                    if not answer.done():  # whoever waited may be gone
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                for (_, answer), given in zip(batch, await self._acted([each for each, _ in batch]), strict=True):
+                    if answer.done():  # whoever waited is gone
+                        continue
+                    if isinstance(given, Exception):
+                        answer.set_exception(given)
+                    else:
                         answer.set_result(given)
-        self._running = None
+        finally:
+            self._running = None
+
+    async def _acted(self, arguments: Sequence[Argument]) -> Sequence[Answer | Exception]:
+        try:
+            return await asyncio.to_thread(self._act, arguments)
+        except Exception as error:  # noqa: BLE001  # whoever waits raises it
+            return [error] * len(arguments)

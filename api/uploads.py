@@ -111,10 +111,7 @@ class Upload:
                 raise
 
     def stage(self) -> None:
-        if self.ledger.blobs.free_bytes() - len(self.buffer) < self.settings.disk_reserve_bytes:
-            raise StoreFull(
-                "There is no room in the store for this upload. Delete old jobs or free space, then submit again."
-            )
+        require_room(self.ledger, self.settings, len(self.buffer))
         self.staged = self.staged or self.ledger.blobs.writer()
         self.digest.update(self.buffer)
         self.staged.write(memoryview(self.buffer))
@@ -316,6 +313,14 @@ def _pixel_fault(image: Any) -> str | None:
     if not all(0 <= value <= _WHITE for value in image):
         return f"has a number outside 0 to {_WHITE}"
     return None
+
+
+def require_room(ledger: Ledger, settings: Settings, size: int = 0) -> None:
+    """Raise StoreFull where `size` bytes more would take from the room that is kept for results."""
+    if ledger.blobs.free_bytes() - size < settings.disk_reserve_bytes:
+        raise StoreFull(
+            "There is no room in the store for this upload. Delete old jobs or free space, then submit again."
+        )
 
 
 def accept(upload: Upload, options: Options, owner: str, idempotency_key: str | None) -> Job:

@@ -344,15 +344,16 @@ class Ledger:
         return ended
 
     def finish_interactive(self, answers: Iterable[tuple[Job, pa.RecordBatch]], model: Model) -> None:
-        """End jobs of the interactive lane: the rows of each ride inside its end.
-
-        Not fsynced, for one durable write a lone image is enough: after a power cut its record says that it is open
-        still, and it is answered again.
-        """
+        """End jobs of the interactive lane, durably and together: the rows of each ride inside its end."""
+        ended, ends = [], {}
         for job, rows in answers:
             counts, inline = results.counts(rows), results.serialize(rows, model)
             end = End(JobState.COMPLETED, counts, frozenset({0}), (model,), time.time(), inline)
-            self._create_end(job, end, durable=False)
+            ended.append(job)
+            ends[end_key(job.owner, job.id)] = _sealed_end(end)
+        self.blobs.create_all(ends)
+        for job in ended:
+            self._withdraw_if_deleted(job)
 
     def rows(self, job: Job, end: End | None, first_row: int = 0) -> Iterator[pa.RecordBatch]:
         """The job's rows in order from `first_row` on, a batch a chunk; of an open job those there are.
@@ -371,7 +372,7 @@ class Ledger:
             before += part.rows
 
     def _rows_of(self, job: Job, end: End | None, chunk: int, before: int) -> pa.RecordBatch | None:
-        """One chunk's rows, `before` which the job has so many others; None where an open job has none yet."""
+        """One chunk's rows, of which the first has the number `before`; None where an open job has none yet."""
         if end is not None and chunk not in end.counted:
             names = self.index(job, chunk).column("name")
             return results.cancelled(np.arange(before, before + len(names), dtype=np.uint32), names, job.options.top_k)
@@ -396,12 +397,15 @@ class Ledger:
         counts = Counts.summed(job.total, good.values())
         return End(JobState.COMPLETED, counts, frozenset(good), tuple(models), time.time())
 
-    def _create_end(self, job: Job, end: End, *, durable: bool = True) -> bool:
-        key = end_key(job.owner, job.id)
-        won = self.blobs.create(key, _sealed_end(end), durable=durable)
-        if not self.blobs.exists(record_key(job.owner, job.id)):
-            self.blobs.delete(key)
+    def _create_end(self, job: Job, end: End) -> bool:
+        won = self.blobs.create(end_key(job.owner, job.id), _sealed_end(end))
+        self._withdraw_if_deleted(job)
         return won
+
+    def _withdraw_if_deleted(self, job: Job) -> None:
+        """Of a job that was deleted while its end was made, nothing stays."""
+        if not self.blobs.exists(record_key(job.owner, job.id)):
+            self.blobs.delete(end_key(job.owner, job.id))
 
     # Erasing.
 

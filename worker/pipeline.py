@@ -176,6 +176,11 @@ def _inputs(
 ) -> Iterator[Input]:
     """What becomes of each entry, in order."""
     invert, max_pixels = job.options.invert, process.settings.max_pixels
+    # Entries of a zip have checksums and a record has its own; of other inputs only the whole one has a digest.
+    checked = job.kind is Kind.ZIP or job.inline_input is not None
+    if not checked and not _input_intact(process, job, pulse):
+        yield from [Input(Rejection.of(Reason.STORED_INPUT_DAMAGED))] * index.num_rows
+        return
     with ExitStack() as stack:
         child = stack.enter_context(IsolatedDecoder(max_pixels, pulse=pulse)) if isolated else None
         for content in contents(index, partial(process.ledger.input_range, job)):
@@ -200,7 +205,7 @@ def _inputs(
 
 
 def _input_intact(process: Process, job: Job, pulse: Callable[[], None]) -> bool:
-    """Whether a damaged entry was uploaded so. Looked at once a job and process, for it reads the whole input."""
+    """Whether the stored input is what was uploaded. Looked at once a job and process, for it reads all of it."""
     if job.id not in process.verdicts:
         if len(process.verdicts) >= _REMEMBERED_VERDICTS:
             process.verdicts.clear()

@@ -56,13 +56,11 @@ def packets_lost(port: int) -> Iterator[None]:
     """Within, packets to and from the port of this machine vanish, and nobody is told."""
     iptables = str(shutil.which("iptables"))
     rules = [["INPUT", "-i", "lo", "-p", "tcp", side, str(port), "-j", "DROP"] for side in ("--dport", "--sport")]
-    for rule in rules:
-        subprocess.run([iptables, "--wait", "--insert", *rule], check=True)
-    try:
-        yield
-    finally:
+    with ExitStack() as exits:
         for rule in rules:
-            subprocess.run([iptables, "--wait", "--delete", *rule], check=True)
+            subprocess.run([iptables, "--wait", "--insert", *rule], check=True)
+            exits.callback(subprocess.run, [iptables, "--wait", "--delete", *rule], check=True)
+        yield
 
 
 class Program:

@@ -52,9 +52,11 @@ def breaking_proxy(url: str, after: int) -> Iterator[str]:
 
         serving = threading.Thread(target=serve)
         serving.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-        serving.join()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            serving.join()
 
 
 @pytest.mark.parametrize("format", ["csv", "ndjson"])

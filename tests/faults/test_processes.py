@@ -1,5 +1,6 @@
 """Programs die, hang and are stopped in the middle of everything."""
 
+import os
 import signal
 import socket
 import threading
@@ -69,7 +70,10 @@ def test_the_api_is_killed_during_an_upload(running: Stack, client: Client, batc
         connection.sendall(head.encode() + data)
         until(lambda: any(path.stat().st_size for path in staged.iterdir()), "some of the upload is on the disk")
         running.api.kill()
+    (left,) = staged.iterdir()
+    os.utime(left, (0, 0))  # as if a day had passed
     running.start()
+    until(lambda: not left.exists(), "what had arrived is erased")
     assert {job.id for job in client.jobs()} == before
 
 
@@ -144,8 +148,10 @@ def _halted_with_a_chunk(running: Stack, client: Client, batch: Batch) -> Iterat
     running.arm("worker-decode", "halt")
     job = client.submit(batch.archive)
     halted = running.struck("worker-decode")
-    yield job.id
-    running.worker.signal(signal.SIGCONT)
+    try:
+        yield job.id
+    finally:
+        running.worker.signal(signal.SIGCONT)
     until(lambda: state_of(halted) != "T", "the process goes on")
 
 
@@ -174,6 +180,12 @@ def test_a_process_goes_on_when_its_job_has_been_deleted(running: Stack, client:
     assert not list(running.store.glob(f"*/*/{job_id}*"))
 
 
+def _answers_at(port: int) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).is_success
+    return False
+
+
 def _answers(client: Client, batch: Batch) -> None:
     """Two jobs, and so every process of the pool, have been worked on since."""
     for job in [client.submit(batch.archive) for _ in range(2)]:
@@ -199,6 +211,7 @@ def test_of_two_reconcilers_one_is_killed_in_the_middle_of_its_pass(
         second = Program("api", running.api.command, {**running.api.variables, "GLYPHQ_PORT": str(port)}, output)
         second.start()
         try:
+            until(lambda: _answers_at(port), "the second API is up")
             running.worker.signal(signal.SIGSTOP)
             jobs = [client.submit(batch.archive) for _ in range(3)]
             running.arm("api-restore", "kill")

@@ -59,14 +59,16 @@ def test_redis_is_started_again_twenty_times_under_load(running: Stack, client: 
     clients = [threading.Thread(target=load) for _ in range(2)]
     for thread in clients:
         thread.start()
-    with running.redis_client() as redis:
-        for _ in range(20):
-            running.redis.kill()
-            running.redis.start()
-            until(lambda: claimed(redis), "a chunk has been claimed since")
-    enough.set()
-    for thread in clients:
-        thread.join()
+    try:
+        with running.redis_client() as redis:
+            for _ in range(20):
+                running.redis.kill()
+                running.redis.start()
+                until(lambda: claimed(redis), "a chunk has been claimed since")
+    finally:
+        enough.set()
+        for thread in clients:
+            thread.join()
     assert len(ids) >= len(clients)
     for job_id in ids:
         batch.is_kept(client, job_id)
@@ -77,11 +79,17 @@ def test_redis_is_flushed_under_many_open_jobs_and_there_is_no_storm(
 ) -> None:
     jobs = [client.submit(batch.archive) for _ in range(8)]
     longest = 0
+
+    def all_ended() -> bool:
+        nonlocal longest
+        longest = max(longest, redis.llen(BULK_QUEUE))
+        return all(client.status(job.id).state.ended for job in jobs)
+
     with running.redis_client() as redis:
         for _ in range(3):
             redis.flushall()
             until(lambda: redis.exists(EPOCH), "the reconciler has been over the store")
-            longest = max(longest, redis.llen(BULK_QUEUE))
+        until(all_ended, "all jobs have ended")
     assert 0 < longest <= WINDOW * len(jobs)
     for job in jobs:
         batch.is_kept(client, job.id)

@@ -49,6 +49,19 @@ def test_what_it_raises_is_raised_for_each_and_the_next_call_is_made_all_the_sam
     assert third == 5
 
 
+def test_an_exception_that_is_answered_is_raised_for_the_one_it_stands_for() -> None:
+    def halved(numbers: Sequence[int]) -> list[int | Exception]:
+        return [ValueError("odd") if number % 2 else number // 2 for number in numbers]
+
+    async def scenario() -> list[int | BaseException]:
+        together = Together(halved)
+        return await asyncio.gather(together(4), together(5), together(6), return_exceptions=True)
+
+    first, second, third = asyncio.run(scenario())
+    assert (first, third) == (2, 3)
+    assert isinstance(second, ValueError)
+
+
 def test_who_no_longer_waits_does_not_keep_others_from_their_answers() -> None:
     free = threading.Event()
 

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,17 +99,17 @@ _FAULTS: dict[bytes, Callable[[], None]] = {b"crash": os.abort, b"hang": _hang, 
 
 
 def _record_syncs(folder: Path) -> None:
-    """What is durable, in the order in which it became so: inodes of files, and entries of folders."""
+    """What is durable, and since when at the latest: inodes of files, and entries of folders."""
     from glyphq import blobs
 
     sync = blobs._fsync
     log = os.open(folder / "synced.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def recording(path: Path) -> None:
-        inode = path.stat().st_ino
+        began, inode = time.monotonic_ns(), path.stat().st_ino
         entries = {entry.name: entry.inode() for entry in os.scandir(path)} if path.is_dir() else None
         sync(path)
-        os.write(log, json.dumps([inode, entries]).encode() + b"\n")
+        os.write(log, json.dumps([began, inode, entries]).encode() + b"\n")
 
     blobs._fsync = recording
 
