@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from tests.faults.stack import CAN_LOSE_PACKETS, Stack, packets_lost, resident_m
 
 CLIENTS = 4
 SIZES = 1, 40, 700, 3000
+MOST_UNFINISHED = 6  # jobs of a client; with more, what is counted at the end would take long to come
 BETWEEN_FAULTS = 0.5, 4.0  # seconds
 SOON_SECONDS = 300  # a key that expires within these is forgotten already
 POINT_SECONDS = 5.0  # for a process to come to a point that was armed
@@ -70,7 +71,7 @@ class Soak:
 
     def load(self, seed: int) -> None:
         """One client, until the soak is over. What it hands in it repeats until it is acknowledged."""
-        chance = random.Random(seed)
+        chance, unfinished = random.Random(seed), deque[str]()
         try:
             with self.own.client() as client:
                 while not self.over.is_set():
@@ -79,6 +80,10 @@ class Soak:
                     if job is not None:
                         self.acknowledged.append(Acknowledged(job, table))
                         self.meddle(client, self.acknowledged[-1], chance)
+                        unfinished.append(job)
+                    while len(unfinished) > MOST_UNFINISHED and not self.over.is_set():
+                        if self.has_ended(client, unfinished[0]):
+                            unfinished.popleft()
         except Exception as error:  # noqa: BLE001  # told at the end
             self.errors.append(f"client: {error!r}")
 
@@ -98,6 +103,15 @@ class Soak:
             )
             return str(answer.raise_for_status().json()["id"])
         return None
+
+    def has_ended(self, client: Client, job_id: str) -> bool:
+        """Or is gone. Waits for a second."""
+        try:
+            return client.wait(job_id, timeout_seconds=1).state.ended
+        except ProblemReported as problem:
+            return problem.code == "job-not-found"
+        except (ServiceUnreachable, JobNotFinished):
+            return False
 
     def meddle(self, client: Client, job: Acknowledged, chance: random.Random) -> None:
         what = chance.choices(("cancel", "delete", "wait", "leave"), (1, 1, 4, 4))[0]
