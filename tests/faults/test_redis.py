@@ -16,6 +16,7 @@ from tests.faults.conftest import Batch, cannot_run
 from tests.faults.stack import CAN_LOSE_PACKETS, PACE, Stack, packets_lost, until
 
 WINDOW = int(PACE["GLYPHQ_WINDOW_CHUNKS"])
+IN_HAND = 4  # messages that two processes had taken when Redis forgot them: one in work and one reserved each
 
 
 def claimed(redis: Redis) -> bool:
@@ -90,7 +91,7 @@ def test_redis_is_flushed_under_many_open_jobs_and_there_is_no_storm(
             redis.flushall()
             until(lambda: redis.exists(EPOCH), "the reconciler has been over the store")
         until(all_ended, "all jobs have ended")
-    assert 0 < longest <= WINDOW * len(jobs)
+    assert 0 < longest <= WINDOW * len(jobs) + IN_HAND
     for job in jobs:
         batch.is_kept(client, job.id)
 
