@@ -41,6 +41,13 @@ GONE = "deleted", "perhaps deleted"
 GROWTH_MIB = 150.0  # of a process, over the base line that a warm service has
 
 
+def posted_without_a_key(own: Stack, path: Path) -> str:
+    """The id of the job. Raises httpx.TransportError."""
+    address = f"{own.url}/v1/jobs"
+    answer = httpx.post(address, params={"name": UNKEYED}, content=path.read_bytes(), trust_env=False)
+    return str(answer.raise_for_status().json()["id"])
+
+
 class NotStruck(Exception):
     """Raised by a fault that could not be made now."""
 
@@ -98,10 +105,7 @@ class Soak:
     def posted(self, path: Path) -> str | None:
         """As a form of a web page would, without a key and once: what is not acknowledged may be a job or not."""
         with suppress(httpx.TransportError):
-            answer = httpx.post(
-                f"{self.own.url}/v1/jobs", params={"name": UNKEYED}, content=path.read_bytes(), trust_env=False
-            )
-            return str(answer.raise_for_status().json()["id"])
+            return posted_without_a_key(self.own, path)
         return None
 
     def has_ended(self, client: Client, job_id: str) -> bool:
@@ -324,7 +328,8 @@ def _inputs(own: Stack, folder: Path) -> list[tuple[Path, bytes]]:
             if size == 1:
                 path = folder / "one.png"
                 path.write_bytes(next(iter(samples.draw(1, seed=1))).png)
-            made.append((path, client.results(client.wait(client.submit(path).id, timeout_seconds=120).id)))
+            job_id = posted_without_a_key(own, path) if size == 1 else client.submit(path).id
+            made.append((path, client.results(client.wait(job_id, timeout_seconds=120).id)))
     return made
 
 
