@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -359,12 +359,7 @@ def model(context: typer.Context, server: Server = DEFAULT_URL, key: Key = None,
     Example: glyphq model
     """
     with _client(context, server, key) as client:
-        card = client.model()
-    if as_json:
-        _print_json(card)
-        return
-    for field, value in card.items():
-        typer.echo(f"{field}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+        _print_fields(client.model(), as_json)
 
 
 @app.command()
@@ -375,11 +370,7 @@ def doctor(context: typer.Context, server: Server = DEFAULT_URL, key: Key = None
     """
     with _client(context, server, key) as client:
         checks = client.checks()
-    if as_json:
-        _print_json(checks)
-    else:
-        for name, check in checks.items():
-            typer.echo(f"{name}: {check}")
+    _print_fields(checks, as_json)
     raise typer.Exit(FAILED if any(check != "ok" for check in checks.values()) else 0)
 
 
@@ -600,6 +591,14 @@ def _print_job(job: JobStatus, as_json: bool) -> None:
         typer.echo(_so_far(job))
     for warning in job.warnings:
         typer.echo(f"warning: {warning}")
+
+
+def _print_fields(fields: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(fields)
+        return
+    for name, value in fields.items():
+        typer.echo(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
 
 
 def _print_json(value: Any) -> None:

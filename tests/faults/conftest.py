@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def batch(shared_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Batc
 def scan() -> bytes:
     """One drawn scan, as PNG."""
     return next(iter(samples.draw(1, seed=2))).png
+
+
+@contextmanager
+def worker_replaced(running: Stack, client: Client, batch: Batch) -> Iterator[str]:
+    """Within: the id of a job of which a process that is halted has the first chunk. After: another worker runs."""
+    running.arm("worker-decode", "halt")
+    job = client.submit(batch.archive)
+    running.struck("worker-decode")
+    yield job.id
+    running.worker.kill()
+    running.worker.start()
 
 
 def cannot_run(why: str) -> None:

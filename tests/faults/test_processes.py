@@ -14,7 +14,7 @@ import pytest
 from glyphq.broker import BULK_QUEUE
 from glyphq.client import Client
 from glyphq.ledger import data_prefix
-from tests.faults.conftest import Batch
+from tests.faults.conftest import Batch, worker_replaced
 from tests.faults.stack import Program, Stack, free_port, state_of, until
 
 
@@ -26,12 +26,9 @@ def test_a_process_of_the_pool_is_killed_within_a_chunk(running: Stack, client: 
 
 
 def test_the_worker_is_killed_with_all_its_processes(running: Stack, client: Client, batch: Batch) -> None:
-    running.arm("worker-decode", "halt")
-    job = client.submit(batch.archive)
-    running.struck("worker-decode")
-    running.worker.kill()
-    running.worker.start()
-    batch.is_kept(client, job.id)
+    with worker_replaced(running, client, batch) as job_id:
+        pass
+    batch.is_kept(client, job_id)
 
 
 def test_a_message_is_lost_on_its_way_to_the_worker(running: Stack, client: Client, batch: Batch) -> None:
@@ -43,21 +40,13 @@ def test_a_message_is_lost_on_its_way_to_the_worker(running: Stack, client: Clie
     batch.is_kept(client, job.id)
 
 
-def test_a_process_is_killed_when_it_has_stored_a_result_and_told_nobody(
-    running: Stack, client: Client, batch: Batch
+@pytest.mark.parametrize("stored", ["result", "end"])
+def test_a_process_is_killed_when_it_has_stored_something_and_told_nobody(
+    running: Stack, client: Client, batch: Batch, stored: str
 ) -> None:
-    running.arm("worker-result", "kill")
+    running.arm(f"worker-{stored}", "kill")
     job = client.submit(batch.archive)
-    running.struck("worker-result")
-    batch.is_kept(client, job.id)
-
-
-def test_a_process_is_killed_when_it_has_ended_the_job_and_told_nobody(
-    running: Stack, client: Client, batch: Batch
-) -> None:
-    running.arm("worker-end", "kill")
-    job = client.submit(batch.archive)
-    running.struck("worker-end")
+    running.struck(f"worker-{stored}")
     batch.is_kept(client, job.id)
 
 

@@ -16,7 +16,7 @@ from glyphq.client import Client
 from glyphq.errors import ProblemReported
 from glyphq.ledger import end_key, index_key, input_key, record_key, result_key
 from glyphq.vision.checkpoint import SHIPPED
-from tests.faults.conftest import Batch, cannot_run
+from tests.faults.conftest import Batch, cannot_run, worker_replaced
 from tests.faults.stack import PATIENCE_SECONDS, Stack, stack, until
 
 MIB = 1 << 20
@@ -87,13 +87,9 @@ def test_a_stored_result_is_damaged_and_made_again(running: Stack, client: Clien
 
 
 def test_a_stored_index_is_damaged_and_made_again(running: Stack, client: Client, batch: Batch, damage) -> None:
-    running.arm("worker-decode", "halt")
-    job = client.submit(batch.archive)
-    running.struck("worker-decode")
-    damage(running.store / index_key(job.id))
-    running.worker.kill()
-    running.worker.start()
-    batch.is_kept(client, job.id)
+    with worker_replaced(running, client, batch) as job_id:
+        damage(running.store / index_key(job_id))
+    batch.is_kept(client, job_id)
 
 
 def test_a_stored_record_is_damaged_and_the_job_says_so(running: Stack, client: Client, batch: Batch, damage) -> None:
@@ -127,16 +123,12 @@ def test_a_stored_end_that_holds_the_rows_is_damaged_and_made_again(
 
 
 def test_a_stored_input_is_damaged_and_its_rows_say_so(running: Stack, client: Client, batch: Batch, damage) -> None:
-    running.arm("worker-decode", "halt")
-    job = client.submit(batch.archive)
-    running.struck("worker-decode")
-    damage(running.store / input_key(job.id))
-    running.worker.kill()
-    running.worker.start()
-    ended = client.wait(job.id, timeout_seconds=PATIENCE_SECONDS)
+    with worker_replaced(running, client, batch) as job_id:
+        damage(running.store / input_key(job_id))
+    ended = client.wait(job_id, timeout_seconds=PATIENCE_SECONDS)
     assert (ended.state, ended.counts.total, ended.counts.pending) == ("completed", batch.total, 0)
     assert ended.counts.rejected
-    lines, expected = client.results(job.id).splitlines(), batch.table.splitlines()
+    lines, expected = client.results(job_id).splitlines(), batch.table.splitlines()
     assert len(lines) == len(expected)
     for line, other in zip(lines, expected, strict=True):
         assert line == other or b"stored_input_damaged" in line
