@@ -243,7 +243,7 @@ class Service:
     def _store_checks(self) -> dict[str, str]:
         reserve = self.settings.disk_reserve_bytes
         try:
-            self.ledger.blobs.replace(_PROBE, b"")
+            self.ledger.blobs.replace(_PROBE, b"ok")
             free = self.ledger.blobs.free_bytes()
         except StoreError as error:
             return {"store": error.detail, "disk": "Unknown while the store does not answer."}

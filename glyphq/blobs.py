@@ -2,10 +2,12 @@
 
 `LocalBlobs` keeps them as files. A new object is written under a temporary name, linked to its own (which fails where
 somebody was first), then file and directory are fsynced at once from two threads, so what was acknowledged survives a
-power cut. (obstore's LocalStore never fsyncs, so this store is ours.)
+power cut. What was not may be left behind empty: nothing exists under such a name, and it can be created. (obstore's
+LocalStore never fsyncs, so this store is ours.)
 """
 
 import errno
+import fcntl
 import math
 import os
 import re
@@ -42,7 +44,7 @@ class LocalBlobs:
     def create(self, key: str, data: bytes, *, durable: bool = True) -> bool:
         """Store `data` under `key` unless something is there. True: it is ours; False: somebody else's stands.
 
-        With `durable`, whatever stands under `key` afterwards, ours or not, survives a power cut.
+        `data` is not empty. With `durable`, whatever stands under `key` afterwards, ours or not, survives a power cut.
         """
         with self.writer() as writer:
             writer.write(data)
@@ -103,13 +105,12 @@ class LocalBlobs:
     def exists(self, key: str) -> bool:
         try:
             with _disk_errors(key):
-                self._path(key).stat()
+                return self._path(key).stat().st_size > 0
         except FileNotFoundError:
             return False
-        return True
 
     def list(self, prefix: str) -> Iterator[str]:
-        """The keys below the folder `prefix`, folder by folder, each in the order of its names."""
+        """The keys below the folder `prefix`, folder by folder, each in the order of its names; also of empty files."""
         try:
             with _disk_errors(prefix):
                 entries = sorted(os.scandir(self._path(prefix)), key=lambda entry: entry.name)
@@ -229,12 +230,29 @@ class LocalBlobs:
                 self._make_folder(path.parent)
                 os.link(staged, path)
             except FileExistsError:
-                return False
+                if not self._cleared_of_empty(path):
+                    return False
             except FileNotFoundError:
                 if not staged.exists():  # else somebody has just deleted a folder on the way
                     raise
             else:
                 return True
+
+    def _cleared_of_empty(self, path: Path) -> bool:
+        """Whether nothing is at `path` any more, since it was empty, as a power cut may leave it, or has gone."""
+        lock = os.open(self.root / _STAGING, os.O_RDONLY)
+        try:
+            if path.stat().st_size:
+                return False
+            fcntl.flock(lock, fcntl.LOCK_EX)  # of two who find it empty, the second would remove what the first put
+            if path.stat().st_size:
+                return False
+            path.unlink()
+        except FileNotFoundError:
+            pass
+        finally:
+            os.close(lock)
+        return True
 
 
 class BlobWriter:

@@ -225,7 +225,7 @@ class Ledger:
     def open_jobs(self) -> Iterator[tuple[str, str]]:
         """(owner, id) of the jobs that have no end."""
         for owner in self.blobs.folders("jobs"):
-            ended = set(self.blobs.list(f"ends/{owner}"))
+            ended = {key for key in self.blobs.list(f"ends/{owner}") if self.blobs.exists(key)}
             yield from ((owner, job_id) for job_id in self.ids(owner) if end_key(owner, job_id) not in ended)
 
     def index(self, job: Job, chunk: int) -> pa.RecordBatch:

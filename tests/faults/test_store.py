@@ -122,6 +122,19 @@ def test_a_stored_end_that_holds_the_rows_is_damaged_and_made_again(
     assert client.results(job.id) == table
 
 
+def test_a_stored_end_is_left_empty_by_a_power_cut_and_made_again_unasked(
+    running: Stack, client: Client, batch: Batch
+) -> None:
+    job = client.submit(batch.archive)
+    batch.is_kept(client, job.id)
+    running.kill()
+    end = running.store / end_key("local", job.id)
+    os.truncate(end, 0)
+    running.start()
+    until(lambda: end.stat().st_size, "the end is made again")
+    batch.is_kept(client, job.id)
+
+
 def test_a_stored_input_is_damaged_and_its_rows_say_so(running: Stack, client: Client, batch: Batch, damage) -> None:
     with worker_replaced(running, client, batch) as job_id:
         damage(running.store / input_key(job_id))

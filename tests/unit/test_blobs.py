@@ -98,9 +98,13 @@ class TestCreate:
         assert not blobs.create("a/b", b"second")
         assert blobs.get("a/b") == b"first"
 
-    def test_of_racing_creators_exactly_one_wins_and_its_bytes_stand(self, blobs: LocalBlobs) -> None:
+    @pytest.mark.parametrize("left_empty", [False, True])
+    def test_of_racing_creators_exactly_one_wins_and_its_bytes_stand(self, blobs: LocalBlobs, left_empty: bool) -> None:
         racers = 8
+        (blobs.root / "race").mkdir()
         for race in range(20):
+            if left_empty:
+                (blobs.root / f"race/{race}").touch()
             together = threading.Barrier(racers)
 
             def create(content: bytes, key: str = f"race/{race}", together: threading.Barrier = together) -> bool:
@@ -119,10 +123,11 @@ class TestCreate:
         blobs.replace("a", b"third")
         assert staged(blobs) == []
 
-    def test_an_empty_object_is_an_object(self, blobs: LocalBlobs) -> None:
-        assert blobs.create("empty", b"")
+    def test_under_an_empty_file_nothing_exists(self, blobs: LocalBlobs) -> None:
+        (blobs.root / "empty").touch()
+        assert not blobs.exists("empty")
+        assert blobs.create("empty", b"content")
         assert blobs.exists("empty")
-        assert blobs.get("empty") == b""
 
     def test_a_key_below_an_object_is_refused(self, blobs: LocalBlobs) -> None:
         blobs.create("a", b"")

@@ -56,10 +56,10 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut-in-half": lambda content: content[: len(content) // 2],
     "cut-by-one": lambda content: content[:-1],
     "one-more": lambda content: content + b"\n",
-    "emptied": lambda _: b"",
     "zeroed": lambda content: bytes(len(content)),
 }
-damages = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+EMPTIED = {"emptied": lambda _: b""}
+damages = pytest.mark.parametrize("damage", (DAMAGES | EMPTIED).values(), ids=DAMAGES | EMPTIED)
 
 
 @pytest.fixture
@@ -290,6 +290,15 @@ class TestAccept:
         ledger.cancel(ended)
         assert set(ledger.open_jobs()) == {("local", mine.id), ("other", theirs.id)}
 
+    def test_a_job_whose_end_a_power_cut_left_empty_is_open_and_ends_again(self, ledger: Ledger) -> None:
+        job = accepted(ledger)
+        work(ledger, job, 0, 1, 2)
+        ledger.finish(job)
+        spoil(ledger, end_key("local", job.id), EMPTIED["emptied"])
+        assert list(ledger.open_jobs()) == [("local", job.id)]
+        assert not ledger.finish(job)
+        assert list(ledger.open_jobs()) == []
+
 
 class TestIdempotency:
     def test_the_same_request_again_is_the_same_job(self, ledger: Ledger) -> None:
@@ -382,12 +391,23 @@ class TestIdempotency:
         assert answered == set(ledger.ids("local"))
         assert len(answered) == 1
 
-    @damages
+    @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
     def test_a_damaged_key_is_said_to_be_damaged(self, ledger: Ledger, damage: Callable[[bytes], bytes]) -> None:
         accepted(ledger, key=KEY)
         spoil(ledger, idempotency_key("local", KEY), damage)
         with pytest.raises(DamagedObject):
             accepted(ledger, key=KEY)
+
+    @pytest.mark.parametrize("left_empty", [["key"], ["record"], ["key", "record"]])
+    def test_a_request_is_repeated_of_which_a_power_cut_left_empty_files(
+        self, ledger: Ledger, left_empty: list[str]
+    ) -> None:
+        job = accepted(ledger, key=KEY)
+        keys = {"key": idempotency_key("local", KEY), "record": record_key("local", job.id)}
+        for name in left_empty:
+            spoil(ledger, keys[name], EMPTIED["emptied"])
+        repeated = accepted(fresh(ledger), key=KEY)
+        assert fresh(ledger).job("local", repeated.id) == repeated
 
 
 class TestIndex:
