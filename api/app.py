@@ -18,7 +18,7 @@ from glyphq.blobs import LocalBlobs
 from glyphq.broker import create_celery
 from glyphq.dispatch import Dispatcher
 from glyphq.ledger import Ledger
-from glyphq.progress import Progress, open_redis
+from glyphq.progress import open_progress
 from glyphq.settings import Settings
 
 
@@ -28,8 +28,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         ledger = Ledger(LocalBlobs(settings.store_path))
-        redis = open_redis(settings.redis_url)
-        progress = Progress(redis, window=settings.window_chunks, lease_seconds=settings.lease_seconds)
+        progress = open_progress(settings)
         celery = create_celery(settings)
         dispatcher = Dispatcher(ledger, progress, celery)
         reconciler = Reconciler(settings, ledger, progress, dispatcher)
@@ -44,7 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
                 with suppress(asyncio.CancelledError):
                     await task
         celery.close()
-        redis.close()
+        progress.redis.close()
 
     app = FastAPI(
         title="glyphq",

@@ -31,7 +31,8 @@ from bench.throughput import GLYPHQ, compare, glyphq_side
 from glyphq.client import Client
 from glyphq.embedded import EmbeddedService, embedded_service
 from glyphq.errors import GlyphqError, SetupError
-from glyphq.progress import Progress, open_redis
+from glyphq.progress import open_progress
+from glyphq.settings import Settings
 from glyphq.vision.checkpoint import SHIPPED
 
 SECTIONS = ("throughput", "peers", "stages", "scale", "latency", "footprint")
@@ -76,7 +77,7 @@ def main(
                 report[section] = getattr(bench, section)()
             terminal.print(f"{section}: measured", highlight=False)
         with bench.service() as service:
-            workers = Progress(open_redis(service.redis_url), window=1, lease_seconds=1).workers()
+            workers = open_progress(Settings(redis_url=service.redis_url)).workers()
             engines = {"glyphq": ", ".join(sorted(set(workers.values())))}
             report = {**report, "engines": engines, "versions": versions(service.redis_url)}
     print_report(report)

@@ -6,10 +6,12 @@ repeat: what could not be sent now is found by the reconciler.
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from celery import Celery
 
 from glyphq.broker import BULK_QUEUE, send_chunk, send_drain
+from glyphq.errors import JobNotFound, StoreError
 from glyphq.jobs import Job
 from glyphq.ledger import Ledger
 from glyphq.progress import Progress, Sending, Waiting
@@ -31,7 +33,7 @@ class Dispatcher:
             self.start_interactive([job])
         else:
             self._progress.open(job.owner, job.id)
-            self.send(job, self._progress.next_chunks(job.id, len(job.chunks)))
+            self._send_next(job)
 
     def start_interactive(self, jobs: Sequence[Job]) -> None:
         """Let jobs of the interactive lane wait, and send a drain where none is pending."""
@@ -42,6 +44,16 @@ class Dispatcher:
         """Send these chunks, which are marked as sent already."""
         for chunk in sending.chunks:
             send_chunk(self._celery, job.owner, job.id, chunk, sending.sent)
+
+    def _send_next(self, job: Job) -> None:
+        self.send(job, self._progress.next_chunks(job.owner, job.id, len(job.chunks)))
+
+    def _let_in(self, owner: str) -> None:
+        """A job has ended: send the first chunks of the one that takes its place in the owner's window."""
+        job_id = self._progress.last_let_in(owner)
+        if job_id is not None:
+            with suppress(StoreError, JobNotFound):  # the reconciler looks at it
+                self._send_next(self._ledger.job(owner, job_id))
 
     def mend(self, job: Job, chunk: int) -> None:
         """Ask for a result that was found damaged after the job had ended."""
@@ -58,12 +70,13 @@ class Dispatcher:
         missing = self._ledger.finish(job)
         if not missing:
             self._progress.forget(job.owner, job.id)
+            self._let_in(job.owner)
             return
         done = set(range(len(job.chunks))) - missing
         if done != self._progress.done_chunks(job.id):
             tally = self._ledger.tally(job, done)
             self._progress.rebuild(job.id, sorted(tally.counted), tally.counts)
-        self.send(job, self._progress.next_chunks(job.id, len(job.chunks)))
+        self._send_next(job)
 
     def recover(self, job: Job) -> None:
         """Send again what is lost of a job: a worker that went silent, a message that nobody will claim, an end not
@@ -79,7 +92,7 @@ class Dispatcher:
         if lost.chunks:
             log.warning("job %s: chunks %s are sent again", job.id, list(lost.chunks))
         self.send(job, lost)
-        self.send(job, self._progress.next_chunks(job.id, len(job.chunks)))
+        self._send_next(job)
 
     def recover_interactive(self) -> None:
         """Send a drain where jobs wait and none is pending."""

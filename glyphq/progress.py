@@ -12,12 +12,13 @@ from typing import cast
 from redis import Redis
 
 from glyphq.jobs import Counts
+from glyphq.settings import Settings
 
 EPOCH = "glyphq:epoch"  # there since the last pass over the store; missing after a flush
 EPOCH_BUILDING = "glyphq:epoch:building"
 RECONCILER_LOCK = "glyphq:reconciler"
 EVENTS = "glyphq:events"  # channel: the id of a job that moved
-OPEN = "glyphq:open"  # set: owner/id of the jobs with chunks to do
+OPEN = "glyphq:open"  # sorted set: owner/id of the jobs with chunks to do; by name, and so an owner's oldest first
 WAITING = "glyphq:interactive"  # sorted set: owner/id/images by time
 LEASED = "glyphq:interactive:leased"  # sorted set: the same by the time their lease ends
 DEATHS = "glyphq:interactive:deaths"  # hash: leases that ran out, by member
@@ -49,11 +50,17 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 """
 
-# Marks and answers the next chunks to send: not done, not out, under the window.
+# Marks and answers the next chunks to send: not done, not out, under the job's window and under its part of its
+# owner's, which is for the oldest jobs, at most as many as it has places.
 _PICK = """
-local function pick(done, out, chunks, window, now)
+local function pick(done, out, open, job, chunks, window, shared, now)
   local picked = {}
-  local room = window - redis.call('HLEN', out)
+  local owner = string.match(job, '^(.*)/')
+  local first = '[' .. owner .. '/'
+  if redis.call('ZLEXCOUNT', open, first, '(' .. job) >= shared then return picked end
+  local jobs = redis.call('ZLEXCOUNT', open, first, '(' .. owner .. '0')  -- 0 comes after /
+  local part = math.floor(shared / math.max(1, math.min(jobs, shared)))
+  local room = math.min(window, part) - redis.call('HLEN', out)
   local chunk = redis.call('BITPOS', done, 0)
   if chunk < 0 then chunk = redis.call('STRLEN', done) * 8 end
   while room > 0 and chunk < chunks do
@@ -108,17 +115,18 @@ _DONE = (
     _NOW
     + _PICK
     + """
-local done, out, counts = KEYS[1], KEYS[2], KEYS[3]
-local chunk, chunks, window = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local done, out, counts, open = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local job, chunks, window, shared = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local chunk = ARGV[6]
 if redis.call('HGET', counts, 'ended') then return {0, now, {}} end
 redis.call('HDEL', out, chunk)
 if redis.call('SETBIT', done, chunk, 1) == 0 then
-  for i = 7, #ARGV, 2 do redis.call('HINCRBY', counts, ARGV[i], ARGV[i + 1]) end
+  for i = 8, #ARGV, 2 do redis.call('HINCRBY', counts, ARGV[i], ARGV[i + 1]) end
   redis.call('HINCRBY', counts, 'chunks', 1)
 end
-for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[4]) end
-redis.call('PUBLISH', ARGV[5], ARGV[6])
-return {tonumber(redis.call('HGET', counts, 'chunks')), now, pick(done, out, chunks, window, now)}
+for i = 1, 3 do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
+redis.call('PUBLISH', ARGV[7], string.match(job, '[^/]+$'))
+return {tonumber(redis.call('HGET', counts, 'chunks')), now, pick(done, out, open, job, chunks, window, shared, now)}
 """
 )
 
@@ -126,8 +134,10 @@ _NEXT = (
     _NOW
     + _PICK
     + """
-local picked = pick(KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), now)
-redis.call('EXPIRE', KEYS[2], ARGV[3])
+local done, out, open = KEYS[1], KEYS[2], KEYS[3]
+local job, chunks, window, shared = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local picked = pick(done, out, open, job, chunks, window, shared, now)
+redis.call('EXPIRE', out, ARGV[5])
 return {now, picked}
 """
 )
@@ -263,11 +273,14 @@ class Waiting:
 
 
 class Progress:
-    """All that Redis is asked. Methods raise redis.RedisError; `redis` decodes its answers to text."""
+    """All that Redis is asked. Methods raise redis.RedisError; `redis` decodes its answers to text.
 
-    def __init__(self, redis: Redis, *, window: int, lease_seconds: float) -> None:
+    `window` is how many chunks of one job may be out at a time, and `owner_window` how many of one owner's jobs.
+    """
+
+    def __init__(self, redis: Redis, *, window: int, owner_window: int, lease_seconds: float) -> None:
         self.redis = redis
-        self._window = window
+        self._window, self._owner_window = window, owner_window
         self._lease_ms = int(lease_seconds * 1000)
         script = redis.register_script
         self._claim, self._renew, self._release = script(_CLAIM), script(_RENEW), script(_RELEASE)
@@ -281,17 +294,25 @@ class Progress:
 
     def open(self, owner: str, job_id: str) -> None:
         """Remember that the job has chunks to do."""
-        self.redis.sadd(OPEN, f"{owner}/{job_id}")
+        self.redis.zadd(OPEN, {f"{owner}/{job_id}": 0})
 
     def open_jobs(self) -> list[tuple[str, str]]:
         """(owner, id) of the jobs with chunks to do, as far as Redis knows."""
-        members = cast("set[str]", self.redis.smembers(OPEN))
-        return [cast("tuple[str, str]", tuple(member.rsplit("/", 1))) for member in sorted(members)]
+        return [_owner_and_id(member) for member in cast("list[str]", self.redis.zrange(OPEN, 0, -1))]
 
-    def next_chunks(self, job_id: str, chunks: int) -> Sending:
-        """Mark as sent, and answer, the next chunks of a job under its window."""
-        now, picked = self._next([_done(job_id), _out(job_id)], [chunks, self._window, _JOB_TTL_SECONDS])
+    def last_let_in(self, owner: str) -> str | None:
+        """The youngest of the owner's jobs that have a part of its window, where the window is full of jobs."""
+        found = self.redis.zrangebylex(OPEN, f"[{owner}/", f"({owner}0", start=self._owner_window - 1, num=1)
+        return _owner_and_id(cast("list[str]", found)[0])[1] if found else None
+
+    def next_chunks(self, owner: str, job_id: str, chunks: int) -> Sending:
+        """Mark as sent, and answer, the next chunks of a job under its window and its part of its owner's."""
+        keys = [_done(job_id), _out(job_id), OPEN]
+        now, picked = self._next(keys, self._windows(owner, job_id, chunks))
         return Sending(tuple(picked), now)
+
+    def _windows(self, owner: str, job_id: str, chunks: int) -> list[str | int]:
+        return [f"{owner}/{job_id}", chunks, self._window, self._owner_window, _JOB_TTL_SECONDS]
 
     def claim(self, job_id: str, chunk: int, token: str, sent: int) -> Claim:
         """Take a chunk and start its lease, unless it is done or another holds it."""
@@ -307,10 +328,10 @@ class Progress:
         """Give a chunk back that could not be done now; the reconciler sends it again as if its message were lost."""
         self._release([_out(job_id)], [chunk, token])
 
-    def done(self, job_id: str, chunk: int, chunks: int, rows: Counts) -> tuple[bool, Sending]:
+    def done(self, owner: str, job_id: str, chunk: int, chunks: int, rows: Counts) -> tuple[bool, Sending]:
         """Mark a chunk done and tell whoever follows. Answers whether all are done, and what to send next."""
-        keys = [_done(job_id), _out(job_id), _counts(job_id)]
-        arguments = [chunk, chunks, self._window, _JOB_TTL_SECONDS, EVENTS, job_id, *_counted(rows)]
+        keys = [_done(job_id), _out(job_id), _counts(job_id), OPEN]
+        arguments = [*self._windows(owner, job_id, chunks), chunk, EVENTS, *_counted(rows)]
         finished, now, picked = self._done_script(keys, arguments)
         return finished >= chunks, Sending(tuple(picked), now)
 
@@ -343,7 +364,7 @@ class Progress:
     def forget(self, owner: str, job_id: str) -> None:
         """The job has ended: stop who still works on it, drop the rest, tell whoever waits."""
         with self.redis.pipeline(transaction=True) as pipe:
-            pipe.srem(OPEN, f"{owner}/{job_id}")
+            pipe.zrem(OPEN, f"{owner}/{job_id}")
             pipe.delete(_done(job_id), _out(job_id), _counts(job_id))
             pipe.hset(_counts(job_id), "ended", "1")
             pipe.expire(_counts(job_id), max(60, 10 * self._lease_ms // 1000))  # ten leases
@@ -432,9 +453,24 @@ class Progress:
         return bool(self._publish_epoch([EPOCH_BUILDING, EPOCH], [nonce]))
 
 
+def _owner_and_id(member: str) -> tuple[str, str]:
+    owner, job_id = member.rsplit("/", 1)
+    return owner, job_id
+
+
 def _waiting(member: str, deaths: int) -> Waiting:
     owner, job_id, images = member.rsplit("/", 2)
     return Waiting(owner, job_id, int(images), deaths)
+
+
+def open_progress(settings: Settings) -> Progress:
+    """Connects when first used; make it after the fork."""
+    return Progress(
+        open_redis(settings.redis_url),
+        window=settings.window_chunks,
+        owner_window=settings.owner_window_chunks,
+        lease_seconds=settings.lease_seconds,
+    )
 
 
 def open_redis(url: str, *, timeout_seconds: float = 2.0) -> Redis:

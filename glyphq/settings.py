@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     chunk_images: int = Field(1024, gt=0, le=65_536)
     chunk_bytes: int = Field(32 * MIB, gt=0, description="A chunk is cut earlier when its input is this large.")
     window_chunks: int = Field(8, gt=0, description="Chunks of one job that may be out at a time.")
+    owner_window_chunks: int = Field(32, gt=0, description="Chunks of one owner's jobs that may be out at a time.")
     interactive_images: int = Field(32, gt=0, description="The most images a job of the interactive lane has.")
     interactive_bytes: int = Field(8 * MIB, gt=0, description="The largest input of the interactive lane.")
     inline_bytes: int = Field(64 * KIB, ge=0, description="An interactive input up to this size rides in its record.")

@@ -90,7 +90,7 @@ def _classify_claimed(process: Process, owner: str, job_id: str, chunk: int, sen
         with _Pulse(process, renew, serves=True) as pulse:
             rows = classify(process, [(job, chunk)], pulse, isolated=claim.deaths > 0)[0]
         process.ledger.put_result(job, chunk, results.serialize(rows, process.model))
-    finished, following = process.progress.done(job_id, chunk, len(job.chunks), results.counts(rows))
+    finished, following = process.progress.done(owner, job_id, chunk, len(job.chunks), results.counts(rows))
     process.dispatcher.send(job, following)
     if finished:
         process.dispatcher.restore(job)

@@ -14,7 +14,7 @@ from glyphq.blobs import LocalBlobs
 from glyphq.dispatch import Dispatcher
 from glyphq.jobs import Model
 from glyphq.ledger import Ledger
-from glyphq.progress import Progress, open_redis
+from glyphq.progress import Progress, open_progress
 from glyphq.settings import Settings
 from glyphq.vision.checkpoint import SHIPPED, read_card
 from glyphq.vision.decode import prepare_process
@@ -50,9 +50,7 @@ def open_process(settings: Settings, celery: Celery) -> Process:
     card = read_card(folder)
     engine = open_engine(settings.engine, folder)
     ledger = Ledger(LocalBlobs(settings.store_path))
-    progress = Progress(
-        open_redis(settings.redis_url), window=settings.window_chunks, lease_seconds=settings.lease_seconds
-    )
+    progress = open_progress(settings)
     process = Process(
         name=f"{socket.gethostname()}:{os.getpid()}",
         settings=settings,

@@ -275,7 +275,7 @@ class Soak:
             found[f"{name} handles"] = max(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
         with self.own.redis_client() as redis:
             found["redis keys that stay"] = sum(not 0 < redis.ttl(key) < SOON_SECONDS for key in redis.scan_iter())
-            until(lambda: not redis.scard(OPEN), "Redis knows of no open job")
+            until(lambda: not redis.zcard(OPEN), "Redis knows of no open job")
             found["waiting in redis"] = redis.zcard(WAITING) + redis.zcard(LEASED) + redis.hlen(DEATHS)
         folders = "jobs", "ends", "idempotency"  # interrupted uploads are erased within 25 hours
         found["files"] = sum(path.is_file() for name in folders for path in (self.own.store / name).rglob("*"))

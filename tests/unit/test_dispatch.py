@@ -17,6 +17,8 @@ from glyphq.progress import EPOCH, Progress
 from glyphq.settings import Settings
 from tests.unit.test_ledger import DAMAGES, accepted, spoil, work
 
+OWNER_WINDOW = 8
+
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
@@ -25,7 +27,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def progress(redis: Redis) -> Progress:
-    return Progress(redis, window=4, lease_seconds=30)
+    return Progress(redis, window=4, owner_window=OWNER_WINDOW, lease_seconds=30)
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def sent(redis: Redis) -> list[tuple[str, int]]:
 def all_done(progress: Progress, job: Job) -> None:
     """Redis believes that every chunk is done."""
     for chunk, part in enumerate(job.chunks):
-        progress.done(job.id, chunk, len(job.chunks), Counts(part.rows, classified=part.rows))
+        progress.done(job.owner, job.id, chunk, len(job.chunks), Counts(part.rows, classified=part.rows))
 
 
 class TestRestore:
@@ -76,7 +78,7 @@ class TestRestore:
         assert sent(redis) == [(job.id, 1)]
         work(ledger, job, 1)
         dispatcher.recover(job)
-        progress.done(job.id, 1, 3, Counts(2, classified=2))
+        progress.done(job.owner, job.id, 1, 3, Counts(2, classified=2))
         dispatcher.recover(job)
         assert ledger.has_ended(job)
 
@@ -85,6 +87,15 @@ class TestRestore:
         dispatcher.mend(job, 1)
         dispatcher.mend(job, 1)
         assert sent(redis) == [(job.id, 1)]
+
+    def test_the_end_of_a_job_lets_the_next_of_its_owner_in(self, dispatcher, ledger, redis):
+        jobs = [accepted(ledger) for _ in range(OWNER_WINDOW + 1)]
+        for job in jobs:
+            dispatcher.start(job)
+        assert {job_id for job_id, _ in sent(redis)} == {job.id for job in jobs[:OWNER_WINDOW]}
+        work(ledger, jobs[2], 0, 1, 2)
+        dispatcher.restore(jobs[2])
+        assert sent(redis) == [(jobs[-1].id, 0)]
 
 
 class TestReconciler:

@@ -40,7 +40,7 @@ def engine() -> Engine:
 def process(tmp_path: Path, server: str, redis: Redis, engine: Engine) -> Process:
     settings = Settings(store_url=f"file://{tmp_path}/store", redis_url=server, chunk_images=3, lease_seconds=0.001)
     ledger = Ledger(LocalBlobs(settings.store_path))
-    progress = Progress(redis, window=4, lease_seconds=30)
+    progress = Progress(redis, window=4, owner_window=8, lease_seconds=30)
     dispatcher = Dispatcher(ledger, progress, create_celery(settings))
     model, lane = Model("digest", engine.name), InteractiveLane(progress)
     return Process("test", settings, ledger, progress, dispatcher, engine, model, 1.5, lane)

@@ -16,19 +16,20 @@ from glyphq.progress import EPOCH, EVENTS, Claim, Progress, Sending, Waiting
 QUEUE = "bulk"
 CHUNKS = 10
 WINDOW = 4
+OWNER_WINDOW = 8
 ROWS = Counts(100, classified=90, blank=7, rejected=3, doubtful=11, inverted=2, several=5)
 UNCLAIMED_MS = progress_module._UNCLAIMED_MS
 
 
 @pytest.fixture
 def progress(redis: Redis) -> Progress:
-    return Progress(redis, window=WINDOW, lease_seconds=30)
+    return Progress(redis, window=WINDOW, owner_window=OWNER_WINDOW, lease_seconds=30)
 
 
 @pytest.fixture
 def fleeting(redis: Redis) -> Progress:
     """The same with leases of a millisecond."""
-    return Progress(redis, window=WINDOW, lease_seconds=0.001)
+    return Progress(redis, window=WINDOW, owner_window=OWNER_WINDOW, lease_seconds=0.001)
 
 
 @pytest.fixture
@@ -67,32 +68,75 @@ def grown_old(redis: Redis, milliseconds: int) -> int:
     return now_ms(redis)
 
 
+class TestOwnersWindow:
+    def test_a_lone_job_has_its_whole_window(self, progress: Progress) -> None:
+        progress.open("ada", "1")
+        assert len(progress.next_chunks("ada", "1", CHUNKS).chunks) == WINDOW
+
+    def test_jobs_of_one_owner_share_its_window_in_equal_parts(self, progress: Progress) -> None:
+        for job in "1234":
+            progress.open("ada", job)
+        assert [len(progress.next_chunks("ada", job, CHUNKS).chunks) for job in "1234"] == [2, 2, 2, 2]
+
+    def test_the_oldest_jobs_come_first_and_the_rest_wait(self, progress: Progress) -> None:
+        jobs = [f"{number:03}" for number in range(100)]
+        for job in reversed(jobs):
+            progress.open("ada", job)
+        out = {job: len(progress.next_chunks("ada", job, CHUNKS).chunks) for job in jobs}
+        assert [job for job in jobs if out[job]] == jobs[:OWNER_WINDOW]
+        assert sum(out.values()) == OWNER_WINDOW
+
+    def test_another_owner_has_a_window_of_its_own(self, progress: Progress) -> None:
+        for job in range(100):
+            progress.open("ada", f"{job:03}")
+        for owner in ("ad", "ada-", "adb", "aea"):
+            progress.open(owner, f"of-{owner}")
+            assert len(progress.next_chunks(owner, f"of-{owner}", CHUNKS).chunks) == WINDOW
+        assert len(progress.next_chunks("ada", "000", CHUNKS).chunks) == 1
+
+    def test_a_chunk_that_is_done_makes_room_for_one_of_the_same_job_only(self, progress: Progress) -> None:
+        for job in "12345678":
+            progress.open("ada", job)
+        assert [progress.next_chunks("ada", job, CHUNKS).chunks for job in "12"] == [(0,), (0,)]
+        assert progress.done("ada", "1", 0, CHUNKS, ROWS)[1].chunks == (1,)
+
+    def test_when_a_job_ends_the_next_one_is_let_in(self, progress: Progress) -> None:
+        jobs = [f"{number:03}" for number in range(OWNER_WINDOW + 2)]
+        for job in jobs:
+            progress.open("ada", job)
+        assert progress.last_let_in("ada") == jobs[OWNER_WINDOW - 1]
+        progress.forget("ada", jobs[3])
+        assert progress.last_let_in("ada") == jobs[OWNER_WINDOW]
+        assert len(progress.next_chunks("ada", jobs[OWNER_WINDOW], CHUNKS).chunks) == 1
+        assert progress.last_let_in("bob") is None
+
+
 class TestNextChunks:
     def test_the_first_ones_up_to_the_window(self, progress: Progress) -> None:
-        assert progress.next_chunks("job", CHUNKS).chunks == (0, 1, 2, 3)
+        assert progress.next_chunks("local", "job", CHUNKS).chunks == (0, 1, 2, 3)
 
     def test_a_full_window_lets_nothing_out(self, progress: Progress) -> None:
-        progress.next_chunks("job", CHUNKS)
-        assert progress.next_chunks("job", CHUNKS).chunks == ()
+        progress.next_chunks("local", "job", CHUNKS)
+        assert progress.next_chunks("local", "job", CHUNKS).chunks == ()
 
     def test_a_small_job_is_sent_whole(self, progress: Progress) -> None:
-        assert progress.next_chunks("job", 2).chunks == (0, 1)
+        assert progress.next_chunks("local", "job", 2).chunks == (0, 1)
 
     def test_they_carry_the_servers_time(self, progress: Progress, redis: Redis) -> None:
         before = now_ms(redis)
-        assert before <= progress.next_chunks("job", CHUNKS).sent <= now_ms(redis)
+        assert before <= progress.next_chunks("local", "job", CHUNKS).sent <= now_ms(redis)
 
     def test_jobs_have_windows_of_their_own(self, progress: Progress) -> None:
-        progress.next_chunks("one", CHUNKS)
-        assert progress.next_chunks("two", CHUNKS).chunks == (0, 1, 2, 3)
+        progress.next_chunks("local", "one", CHUNKS)
+        assert progress.next_chunks("local", "two", CHUNKS).chunks == (0, 1, 2, 3)
 
     def test_askers_at_once_get_each_chunk_once(self, redis: Redis) -> None:
-        wide = Progress(redis, window=40, lease_seconds=30)
+        wide = Progress(redis, window=40, owner_window=80, lease_seconds=30)
         together = threading.Barrier(8)
 
         def ask() -> tuple[int, ...]:
             together.wait()
-            return wide.next_chunks("job", 100).chunks
+            return wide.next_chunks("local", "job", 100).chunks
 
         with ThreadPoolExecutor(8) as pool:
             asked = [pool.submit(ask) for _ in range(8)]
@@ -103,22 +147,22 @@ class TestNextChunks:
     def test_every_chunk_is_picked_once_until_all_are_done(self, progress: Progress, chunks: int) -> None:
         picked: list[int] = []
         finished = False
-        waiting = list(progress.next_chunks("job", chunks).chunks)
+        waiting = list(progress.next_chunks("local", "job", chunks).chunks)
         while waiting:
             chunk = waiting.pop(0)
             picked.append(chunk)
             assert not finished
-            finished, following = progress.done("job", chunk, chunks, Counts(1, classified=1))
+            finished, following = progress.done("local", "job", chunk, chunks, Counts(1, classified=1))
             waiting += following.chunks
             assert len(waiting) <= WINDOW
         assert finished
         assert picked == list(range(chunks))
-        assert progress.next_chunks("job", chunks).chunks == ()
+        assert progress.next_chunks("local", "job", chunks).chunks == ()
 
 
 class TestClaim:
     def test_a_chunk_that_was_sent_is_granted(self, progress: Progress) -> None:
-        sent = progress.next_chunks("job", CHUNKS).sent
+        sent = progress.next_chunks("local", "job", CHUNKS).sent
         assert progress.claim("job", 0, "worker", sent) == Claim(granted=True, done=False, deaths=0)
 
     def test_a_chunk_that_nobody_knows_of_is_granted_too(self, progress: Progress) -> None:
@@ -143,7 +187,7 @@ class TestClaim:
             assert list(pool.map(claim, range(8))).count(True) == 1
 
     def test_a_chunk_that_is_done_is_refused_and_said_to_be_done(self, progress: Progress) -> None:
-        progress.done("job", 0, CHUNKS, ROWS)
+        progress.done("local", "job", 0, CHUNKS, ROWS)
         assert progress.claim("job", 0, "worker", 0) == Claim(granted=False, done=True, deaths=0)
 
     def test_a_lease_that_ran_out_no_longer_protects(self, fleeting: Progress, redis: Redis) -> None:
@@ -152,9 +196,9 @@ class TestClaim:
         assert fleeting.claim("job", 0, "second", 0).granted
 
     def test_a_claimed_chunk_still_counts_in_the_window(self, progress: Progress) -> None:
-        for chunk in progress.next_chunks("job", CHUNKS).chunks:
+        for chunk in progress.next_chunks("local", "job", CHUNKS).chunks:
             progress.claim("job", chunk, "worker", 0)
-        assert progress.next_chunks("job", CHUNKS).chunks == ()
+        assert progress.next_chunks("local", "job", CHUNKS).chunks == ()
 
 
 class TestRenew:
@@ -188,48 +232,48 @@ class TestRenew:
 
 class TestDone:
     def test_it_answers_what_to_send_next(self, progress: Progress) -> None:
-        progress.next_chunks("job", CHUNKS)
-        finished, following = progress.done("job", 1, CHUNKS, ROWS)
+        progress.next_chunks("local", "job", CHUNKS)
+        finished, following = progress.done("local", "job", 1, CHUNKS, ROWS)
         assert not finished
         assert following.chunks == (4,)
         assert progress.done_chunks("job") == {1}
 
     def test_the_last_one_finishes_the_job(self, progress: Progress) -> None:
-        assert [progress.done("job", chunk, 3, ROWS)[0] for chunk in (2, 0, 1)] == [False, False, True]
+        assert [progress.done("local", "job", chunk, 3, ROWS)[0] for chunk in (2, 0, 1)] == [False, False, True]
 
     def test_rows_are_counted_once_however_often_it_is_reported(self, progress: Progress) -> None:
         for _ in range(3):
-            finished, _ = progress.done("job", 0, 2, ROWS)
+            finished, _ = progress.done("local", "job", 0, 2, ROWS)
             assert not finished
         assert progress.counts("job", 1000) == replace(ROWS, total=1000)
 
     def test_a_repeated_last_report_still_says_that_all_are_done(self, progress: Progress) -> None:
-        assert progress.done("job", 0, 1, ROWS)[0]
-        assert progress.done("job", 0, 1, ROWS)[0]
+        assert progress.done("local", "job", 0, 1, ROWS)[0]
+        assert progress.done("local", "job", 0, 1, ROWS)[0]
 
     def test_counts_of_chunks_add_up(self, progress: Progress) -> None:
-        progress.done("job", 0, 2, Counts(3, classified=1, blank=2))
-        progress.done("job", 1, 2, Counts(5, classified=2, rejected=3))
+        progress.done("local", "job", 0, 2, Counts(3, classified=1, blank=2))
+        progress.done("local", "job", 1, 2, Counts(5, classified=2, rejected=3))
         assert progress.counts("job", 8) == Counts(8, classified=3, blank=2, rejected=3)
 
     def test_nothing_is_known_of_a_job_without_a_done_chunk(self, progress: Progress) -> None:
-        progress.next_chunks("job", CHUNKS)
+        progress.next_chunks("local", "job", CHUNKS)
         assert progress.counts("job", 100) is None
         assert progress.done_chunks("job") == set()
 
     def test_done_bits_are_read_whole(self, progress: Progress) -> None:
         chunks = {0, 7, 8, 63, 200, 1023}
         for chunk in chunks:
-            progress.done("job", chunk, 2000, ROWS)
+            progress.done("local", "job", chunk, 2000, ROWS)
         assert progress.done_chunks("job") == chunks
 
     def test_it_tells_whoever_follows(self, progress: Progress, heard: Callable[[], str]) -> None:
-        progress.done("job", 0, CHUNKS, ROWS)
+        progress.done("local", "job", 0, CHUNKS, ROWS)
         assert heard() == "job"
 
     def test_a_chunk_that_is_done_is_not_lost(self, fleeting: Progress, redis: Redis) -> None:
         fleeting.claim("job", 0, "worker", 0)
-        fleeting.done("job", 0, 1, ROWS)
+        fleeting.done("local", "job", 0, 1, ROWS)
         let_pass(redis)
         assert fleeting.lost_chunks("job", QUEUE).chunks == ()
 
@@ -261,19 +305,19 @@ class TestLost:
         assert fleeting.lost_chunks("job", QUEUE).chunks == ()
 
     def test_a_lost_chunk_stays_in_the_window(self, fleeting: Progress, redis: Redis) -> None:
-        for chunk in fleeting.next_chunks("job", CHUNKS).chunks:
+        for chunk in fleeting.next_chunks("local", "job", CHUNKS).chunks:
             fleeting.claim("job", chunk, "worker", 0)
         let_pass(redis)
         assert sorted(fleeting.lost_chunks("job", QUEUE).chunks) == [0, 1, 2, 3]
-        assert fleeting.next_chunks("job", CHUNKS).chunks == ()
+        assert fleeting.next_chunks("local", "job", CHUNKS).chunks == ()
 
     def test_a_message_that_was_just_sent_is_not(self, progress: Progress) -> None:
-        progress.next_chunks("job", CHUNKS)
+        progress.next_chunks("local", "job", CHUNKS)
         assert progress.lost_chunks("job", QUEUE).chunks == ()
 
     def test_a_message_is_when_one_sent_much_later_was_claimed(self, progress: Progress, redis: Redis) -> None:
         redis.rpush(QUEUE, "a message")
-        progress.next_chunks("job", CHUNKS)
+        progress.next_chunks("local", "job", CHUNKS)
         progress.claim("another", 0, "worker", grown_old(redis, UNCLAIMED_MS - 1000))
         assert progress.lost_chunks("job", QUEUE).chunks == ()
         progress.claim("another", 1, "worker", grown_old(redis, 2000))
@@ -281,7 +325,7 @@ class TestLost:
 
     def test_an_older_claim_does_not_hide_a_younger_one(self, progress: Progress, redis: Redis) -> None:
         redis.rpush(QUEUE, "a message")
-        progress.next_chunks("job", CHUNKS)
+        progress.next_chunks("local", "job", CHUNKS)
         now = grown_old(redis, UNCLAIMED_MS + 1000)
         progress.claim("another", 1, "worker", now)
         progress.claim("another", 2, "worker", now - UNCLAIMED_MS)
@@ -290,14 +334,14 @@ class TestLost:
     def test_nothing_is_when_the_servers_clock_was_set_back(self, progress: Progress, redis: Redis) -> None:
         redis.rpush(QUEUE, "a message")
         progress.claim("another", 1, "worker", now_ms(redis) + 3_600_000)
-        progress.next_chunks("job", CHUNKS)
+        progress.next_chunks("local", "job", CHUNKS)
         assert progress.lost_chunks("job", QUEUE).chunks == ()
 
     def test_a_message_is_when_it_is_old_and_the_queue_is_empty(
         self, progress: Progress, redis: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(progress_module, "_UNCLAIMED_EMPTY_MS", 1)
-        sent = progress.next_chunks("job", CHUNKS).sent
+        sent = progress.next_chunks("local", "job", CHUNKS).sent
         let_pass(redis)
         redis.rpush(QUEUE, "a message")
         assert progress.lost_chunks("job", QUEUE).chunks == ()
@@ -333,29 +377,29 @@ class TestRebuild:
         progress.rebuild("job", [0, 3, 9], ROWS)
         assert progress.done_chunks("job") == {0, 3, 9}
         assert progress.counts("job", 100) == ROWS
-        assert progress.next_chunks("job", CHUNKS).chunks == (1, 2, 4, 5)
+        assert progress.next_chunks("local", "job", CHUNKS).chunks == (1, 2, 4, 5)
 
     def test_what_was_said_before_is_forgotten(self, progress: Progress) -> None:
-        progress.done("job", 1, CHUNKS, Counts(7, classified=7))
+        progress.done("local", "job", 1, CHUNKS, Counts(7, classified=7))
         progress.rebuild("job", [0], ROWS)
         assert progress.done_chunks("job") == {0}
         assert progress.counts("job", 100) == ROWS
 
     def test_nothing_done_is_nothing_done(self, progress: Progress) -> None:
-        progress.done("job", 1, CHUNKS, ROWS)
+        progress.done("local", "job", 1, CHUNKS, ROWS)
         progress.rebuild("job", [], Counts(100))
         assert progress.done_chunks("job") == set()
         assert progress.counts("job", 100) == Counts(100)
 
     def test_what_is_out_stays_out_unless_it_is_done(self, progress: Progress) -> None:
-        progress.next_chunks("job", CHUNKS)
+        progress.next_chunks("local", "job", CHUNKS)
         progress.rebuild("job", [0, 1], ROWS)
-        assert progress.next_chunks("job", CHUNKS).chunks == (4, 5)
+        assert progress.next_chunks("local", "job", CHUNKS).chunks == (4, 5)
 
     def test_the_count_goes_on_from_there(self, progress: Progress) -> None:
         progress.rebuild("job", [0, 1], ROWS)
-        assert not progress.done("job", 1, 3, ROWS)[0]
-        assert progress.done("job", 2, 3, Counts(1, blank=1))[0]
+        assert not progress.done("local", "job", 1, 3, ROWS)[0]
+        assert progress.done("local", "job", 2, 3, Counts(1, blank=1))[0]
         assert progress.counts("job", 101) == replace(ROWS, total=101, blank=8)
 
     def test_a_job_of_very_many_chunks_fits(self, progress: Progress) -> None:
@@ -373,9 +417,9 @@ class TestOpenJobs:
 
     def test_a_forgotten_job_leaves_nothing_for_long(self, progress: Progress, redis: Redis) -> None:
         progress.open("local", "job")
-        progress.next_chunks("job", CHUNKS)
+        progress.next_chunks("local", "job", CHUNKS)
         progress.claim("job", 0, "worker", 0)
-        progress.done("job", 0, CHUNKS, ROWS)
+        progress.done("local", "job", 0, CHUNKS, ROWS)
         progress.forget("local", "job")
         assert progress.counts("job", 100) is None
         left = [key for key in redis.scan_iter() if ":job:" in str(key)]
@@ -387,9 +431,9 @@ class TestOpenJobs:
         assert heard() == "job"
 
     def test_what_is_kept_of_a_job_that_nobody_ends_goes_by_itself(self, progress: Progress, redis: Redis) -> None:
-        progress.next_chunks("job", CHUNKS)
+        progress.next_chunks("local", "job", CHUNKS)
         progress.claim("job", 0, "worker", 0)
-        progress.done("job", 0, CHUNKS, ROWS)
+        progress.done("local", "job", 0, CHUNKS, ROWS)
         ttls = [redis.ttl(key) for key in redis.scan_iter() if ":job:" in str(key)]
         assert len(ttls) == 3
         assert all(0 < ttl <= 24 * 3600 for ttl in ttls)
@@ -542,14 +586,14 @@ class TestWorkers:
 
 def test_after_a_flush_every_question_has_an_answer(progress: Progress, redis: Redis) -> None:
     progress.open("local", "job")
-    progress.next_chunks("job", CHUNKS)
+    progress.next_chunks("local", "job", CHUNKS)
     redis.flushall()
     redis.script_flush()
     assert progress.open_jobs() == []
     assert progress.counts("job", 100) is None
     assert progress.lost_chunks("job", QUEUE).chunks == ()
     assert progress.renew("job", 0, "worker")
-    finished, following = progress.done("job", 0, CHUNKS, ROWS)
+    finished, following = progress.done("local", "job", 0, CHUNKS, ROWS)
     assert not finished
     assert following == Sending((1, 2, 3, 4), following.sent)
     assert not progress.recover_interactive()
@@ -558,9 +602,9 @@ def test_after_a_flush_every_question_has_an_answer(progress: Progress, redis: R
 def test_every_key_is_glyphqs_own(progress: Progress, redis: Redis) -> None:
     job = Waiting("local", "job", 1)
     progress.open("local", "job")
-    progress.next_chunks("job", CHUNKS)
+    progress.next_chunks("local", "job", CHUNKS)
     progress.claim("job", 0, "worker", 1)
-    progress.done("job", 0, CHUNKS, ROWS)
+    progress.done("local", "job", 0, CHUNKS, ROWS)
     progress.push(job)
     progress.pop(1)
     progress.heartbeat("host:1", "engine")
@@ -572,10 +616,10 @@ def test_every_key_is_glyphqs_own(progress: Progress, redis: Redis) -> None:
 
 class TestAfterTheEnd:
     def test_a_late_result_sends_nothing(self, progress: Progress) -> None:
-        progress.next_chunks("job", 10)
+        progress.next_chunks("local", "job", 10)
         progress.claim("job", 0, "w", 0)
         progress.forget("local", "job")
-        assert progress.done("job", 0, 10, Counts(1, classified=1)) == (False, Sending((), ANY))
+        assert progress.done("local", "job", 0, 10, Counts(1, classified=1)) == (False, Sending((), ANY))
 
     def test_nothing_of_a_job_is_kept_for_good(self, progress: Progress, redis: Redis) -> None:
         progress.claim("released", 0, "w", 0)
