@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from api.access import Access
 from api.events import Events
 from api.images import Images
 from api.problems import add_problem_handlers, document
+from api.quotas import Quotas
 from api.reconciler import Reconciler
-from api.routes import router
+from api.routes import open_router, router
 from api.service import Service
 from glyphq import __version__
 from glyphq.blobs import LocalBlobs
@@ -20,6 +22,8 @@ from glyphq.dispatch import Dispatcher
 from glyphq.ledger import Ledger
 from glyphq.progress import open_progress
 from glyphq.settings import Settings
+
+_OWN_HOSTS = "localhost", "127.0.0.1", "[::1]"
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -34,7 +38,10 @@ def create_app(settings: Settings) -> FastAPI:
         reconciler = Reconciler(settings, ledger, progress, dispatcher)
         events = Events(settings.redis_url)
         with Images(settings, ledger) as images:
-            app.state.service = Service(settings, ledger, progress, dispatcher, reconciler, events, images)
+            access, quotas = Access(settings, ledger.blobs), Quotas(settings, ledger)
+            app.state.service = Service(
+                settings, ledger, progress, dispatcher, reconciler, events, images, access, quotas
+            )
             running = [asyncio.create_task(reconciler.run()), asyncio.create_task(events.run())]
             yield
             for task in running:
@@ -52,8 +59,10 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.include_router(router)
+    app.include_router(open_router)
     add_problem_handlers(app)
     document(app)
-    if settings.loopback:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", settings.host])
+    hosts = settings.allowed_hosts
+    if hosts or not settings.keys_required:  # without keys, a name of another site must not lead here (DNS rebinding)
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_OWN_HOSTS, settings.host, *hosts])
     return app

@@ -23,9 +23,12 @@ from glyphq.errors import (
     JobFailed,
     JobNotFinished,
     JobNotFound,
+    KeyRefused,
     LimitExceeded,
     ModelError,
     NoPicture,
+    Overloaded,
+    QuotaExceeded,
     RowNotFound,
     SetupError,
     StoreError,
@@ -48,6 +51,9 @@ _PROBLEMS: dict[type[GlyphqError], tuple[int, str, str]] = {
     UploadInterrupted: (400, "The upload was interrupted", "The form ended before its last boundary."),
     IdempotencyMismatch: (422, "The Idempotency-Key was used for another request", "Use a new Idempotency-Key."),
     CrossSiteRefused: (403, "Pages of other sites may not use this service", "The request came from another site."),
+    KeyRefused: (401, "A key is needed", "Send a key as: Authorization: Bearer KEY"),
+    QuotaExceeded: (429, "The key has used up what it may", "You may have 100 open jobs. Wait for one to end."),
+    Overloaded: (503, "The service is busy", "64 uploads are under way, which is all that are taken at once."),
     JobNotFound: (404, "There is no such job", "There is no job '0199'."),
     JobNotFinished: (409, "The job has not ended", "The job still runs; wait, or ask with partial=true."),
     JobAlreadyEnded: (409, "The job has already ended", "There is nothing to cancel."),
@@ -71,7 +77,10 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(GlyphqError)
     def glyphq_error(_: Request, error: GlyphqError) -> JSONResponse:
         status, title, _example = _PROBLEMS[type(error)]
-        return problem(status, error.code, title, error.detail, _fields(error))
+        answer = problem(status, error.code, title, error.detail, _fields(error))
+        if isinstance(error, QuotaExceeded):
+            answer.headers["Retry-After"] = str(error.retry_after_seconds)
+        return answer
 
     @app.exception_handler(RequestValidationError)
     def validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -114,13 +123,15 @@ def document(app: FastAPI) -> None:
 
 
 def problem(status: int, code: str, title: str, detail: str, fields: Mapping[str, Any]) -> JSONResponse:
-    """One RFC 9457 answer. 503 and 507 say when to come again; 413 and 507 end the connection, and so the upload."""
+    """One RFC 9457 answer. 503 and 507 say when to come again; what may cut an upload short ends the connection."""
     body = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail, "code": code, **fields}
     headers = {}
     if status in (503, 507):
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if status in (413, 507):
+    if status in (413, 429, 503, 507):
         headers["Connection"] = "close"
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
 
 
@@ -131,7 +142,7 @@ def responses(*errors: type[GlyphqError]) -> dict[int | str, dict[str, Any]]:
         status, title, detail = _PROBLEMS[error]
         answer = answers.setdefault(status, {"description": "", "content": {MEDIA_TYPE: {"examples": {}}}})
         answer["description"] = f"{answer['description']}; {title}".lstrip("; ")
-        if status in (503, 507):
+        if status in (429, 503, 507):
             answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
         answer["content"][MEDIA_TYPE]["schema"] = {"$ref": "#/components/schemas/Problem"}
         answer["content"][MEDIA_TYPE]["examples"][error.code] = {
@@ -148,7 +159,7 @@ def responses(*errors: type[GlyphqError]) -> dict[int | str, dict[str, Any]]:
 
 def _fields(error: GlyphqError) -> dict[str, Any]:
     match error:
-        case LimitExceeded():
+        case LimitExceeded() | QuotaExceeded():
             return {"limit": error.limit, "value": error.value}
         case InvalidOption():
             return {"option": error.option}

@@ -11,11 +11,13 @@ from urllib.parse import quote
 import pyarrow as pa
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from api.access import Caller
 from api.problems import responses
 from api.schemas import REQUIRED_CHECKS, JobPage, JobView, Readiness, RowView
-from api.service import OWNER, Service
+from api.service import Service
 from api.uploads import Upload, receive
 from glyphq import results
 from glyphq.charset_rules import MAX_RULE_CHARACTERS, MAX_RULES
@@ -31,9 +33,12 @@ from glyphq.errors import (
     JobFailed,
     JobNotFinished,
     JobNotFound,
+    KeyRefused,
     LimitExceeded,
     ModelError,
     NoPicture,
+    Overloaded,
+    QuotaExceeded,
     RowNotFound,
     SetupError,
     StoreError,
@@ -48,12 +53,10 @@ from glyphq.vision.checkpoint import SHIPPED, read_card
 
 # Dependencies are async, though they await nothing: FastAPI runs others in a thread, which takes longer than they do.
 async def _same_site(sec_fetch_site: Annotated[str, Header(include_in_schema=False)] = "") -> None:
-    """There are no keys yet, so a page of another site must not speak for whoever looks at it."""
+    """Where no key is needed, a page of another site must not speak for whoever looks at it."""
     if sec_fetch_site in ("cross-site", "same-site"):
         raise CrossSiteRefused("The request came from a page of another site. Use the service's own address.")
 
-
-router = APIRouter(dependencies=[Depends(_same_site)], responses=responses(CrossSiteRefused))
 
 Format = Literal["csv", "json", "ndjson"]
 _MEDIA_TYPES: dict[Format, str] = {
@@ -69,6 +72,26 @@ async def _service(request: Request) -> Service:
 
 
 Served = Annotated[Service, Depends(_service)]
+
+
+async def _caller(
+    service: Served,
+    bearer: Annotated[
+        HTTPAuthorizationCredentials | None,
+        Depends(HTTPBearer(auto_error=False, scheme_name="key", description="A key, where the service asks for one.")),
+    ],
+) -> Caller:
+    return await service.access.caller(bearer.credentials if bearer else None)
+
+
+By = Annotated[Caller, Depends(_caller)]
+
+router = APIRouter(
+    dependencies=[Depends(_same_site), Depends(_caller)],
+    responses=responses(CrossSiteRefused, KeyRefused, QuotaExceeded),
+)
+open_router = APIRouter()
+"""For everybody, with a key or without."""
 JobId = Annotated[
     str, Path(description="A job id, as answered by POST /v1/jobs.", examples=["019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11"])
 ]
@@ -154,7 +177,7 @@ async def _query_options(
         {"type": "string"}}}},
         200: {"model": JobView, "description": "Waited for (`Prefer: wait=N`) and ended."},
         **responses(
-            InvalidRequest, UploadInterrupted, LimitExceeded, UnsupportedInput, EmptyInput, InvalidArchive,
+            InvalidRequest, UploadInterrupted, LimitExceeded, Overloaded, UnsupportedInput, EmptyInput, InvalidArchive,
             InvalidOption, IdempotencyMismatch, StoreError, StoreFull,
         ),
     },
@@ -162,6 +185,7 @@ async def _query_options(
 async def submit(
     request: Request,
     service: Served,
+    caller: By,
     query: Annotated[dict[str, str], Depends(_query_options)],
     charset_rules: Annotated[
         list[str],
@@ -183,12 +207,12 @@ async def submit(
     wait_seconds = min(_wait_seconds(prefer), service.settings.max_wait_seconds)
     _known_options(request)
     Options.from_strings(charset_rules=charset_rules, **query)
-    with Upload(service.ledger, service.settings) as upload:
+    with await service.quotas.share(caller) as share, Upload(service.ledger, service.settings, share) as upload:
         await receive(request, upload)
         options = Options.from_strings(
             charset_rules=upload.charset_rules or charset_rules, **{**query, **upload.options}
         )
-        job, end = await service.submit(upload, options, key, wait_seconds)
+        job, end = await service.submit(caller.owner, upload, options, key, wait_seconds)
     if end is None:
         view = await run_in_threadpool(service.view, job.owner, job.id)
     else:
@@ -239,12 +263,13 @@ def _known_options(request: Request) -> None:
 )
 def list_jobs(
     service: Served,
+    caller: By,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs on a page.")] = 20,
     cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=64)] = None,
     state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
 ) -> JobPage:
     """Your jobs, newest first."""
-    return service.page(OWNER, limit, cursor, state)
+    return service.page(caller.owner, limit, cursor, state)
 
 
 @router.get(
@@ -252,14 +277,14 @@ def list_jobs(
     response_model_exclude={"results"},
     responses=responses(JobNotFound, StoreError),
 )
-async def get_job(service: Served, job_id: JobId, response: Response, prefer: Prefer = None) -> JobView:
+async def get_job(service: Served, caller: By, job_id: JobId, response: Response, prefer: Prefer = None) -> JobView:
     """How far a job is: state, counts that add up, rate, time left."""
     wait_seconds = min(_wait_seconds(prefer), service.settings.max_wait_seconds)
     if wait_seconds:
         with suppress(JobFailed):  # it is told as a state
-            await service.wait(await run_in_threadpool(service.job, OWNER, job_id), wait_seconds)
+            await service.wait(await run_in_threadpool(service.job, caller.owner, job_id), wait_seconds)
         response.headers["Preference-Applied"] = "wait"
-    view = await run_in_threadpool(service.view, OWNER, job_id)
+    view = await run_in_threadpool(service.view, caller.owner, job_id)
     if not view.state.ended:
         response.headers["Retry-After"] = "1"
     return view
@@ -303,6 +328,7 @@ _RESULTS_EXAMPLES: dict[str, Any] = {
 )
 def get_results(
     service: Served,
+    caller: By,
     job_id: JobId,
     format: Annotated[Format | None, Query(description="Else the Accept header decides; else CSV.")] = None,
     partial: Annotated[bool, Query(description="Of a running job, the rows there are.")] = False,
@@ -315,7 +341,7 @@ def get_results(
     accepted: list[Format] = [name for name, media in _MEDIA_TYPES.items() if media.split(";")[0] in accept]
     chosen: Format = format or (accepted[0] if accepted else "csv")
     body: Iterator[bytes]
-    job = service.job(OWNER, job_id)
+    job = service.job(caller.owner, job_id)
     end, rows = service.rows(job, partial=partial, first_row=first_row)
     if chosen == "csv":
         names = [results.csv_header(job.options.top_k)] if first_row == 0 else []
@@ -367,6 +393,7 @@ _BYTES_EXAMPLE = {**_BINARY, "example": "(the file)"}
 )  # fmt: skip
 async def get_image(
     service: Served,
+    caller: By,
     job_id: JobId,
     row: Annotated[int, Path(description="The row's number, from 0.", examples=[0])],
     view: Annotated[
@@ -374,7 +401,7 @@ async def get_image(
     ] = View.ORIGINAL,
 ) -> Response:
     """One input of a job, as it was handed in or as the network saw it, whatever the job's state."""
-    job = await run_in_threadpool(service.job, OWNER, job_id)
+    job = await run_in_threadpool(service.job, caller.owner, job_id)
     image = await (service.images.model(job, row) if view is View.MODEL else service.images.original(job, row))
     media_type = f"image/{image.format}" if image.format else "application/octet-stream"
     disposition = _disposition("inline" if image.format else "attachment", image.name)
@@ -393,15 +420,15 @@ def _disposition(kind: str, name: str) -> str:
     response_model_exclude={"results"},
     responses=responses(JobNotFound, JobAlreadyEnded, JobFailed, StoreError),
 )
-def cancel_job(service: Served, job_id: JobId) -> JobView:
+def cancel_job(service: Served, caller: By, job_id: JobId) -> JobView:
     """Stop a job and keep what is done; the rest become cancelled rows."""
-    return service.cancel(service.job(OWNER, job_id))
+    return service.cancel(service.job(caller.owner, job_id))
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=204, responses=responses(JobNotFound, StoreError))
-def delete_job(service: Served, job_id: JobId) -> Response:
+def delete_job(service: Served, caller: By, job_id: JobId) -> Response:
     """Erase a job: input, results and record."""
-    service.delete(OWNER, job_id)
+    service.delete(caller.owner, job_id)
     return Response(status_code=204)
 
 
@@ -423,19 +450,19 @@ def get_model(service: Served) -> JSONResponse:
     return JSONResponse(read_card(service.settings.model or SHIPPED).fields)
 
 
-@router.get("/", include_in_schema=False)
+@open_router.get("/", include_in_schema=False)
 def root() -> RedirectResponse:
     """Whoever opens the address in a browser finds the description of the API."""
     return RedirectResponse("/docs")
 
 
-@router.get("/healthz", responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}})
+@open_router.get("/healthz", responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}})
 def healthz() -> dict[str, str]:
     """Whether this process lives."""
     return {"status": "ok"}
 
 
-@router.get(
+@open_router.get(
     "/readyz",
     responses={503: {"model": Readiness, "description": "Not ready; the checks say why."}},
 )

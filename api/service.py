@@ -16,8 +16,10 @@ from kombu.exceptions import OperationalError
 from redis import RedisError
 from starlette.concurrency import run_in_threadpool
 
+from api.access import Access
 from api.events import Events
 from api.images import Images
+from api.quotas import Quotas
 from api.reconciler import Reconciler
 from api.schemas import JobPage, JobView, failed_view, job_view
 from api.together import Together
@@ -32,7 +34,6 @@ from glyphq.vision.checkpoint import SHIPPED, read_weights
 
 log = logging.getLogger(__name__)
 
-OWNER = "local"
 _LOOKED_AT_PER_PAGE = 1000  # jobs read for one page when a state is asked for
 _LOOK_AGAIN_SECONDS = 1.0  # for an end, should its event be lost
 _PROBE = "probe/readyz"
@@ -50,20 +51,25 @@ class Service:
     reconciler: Reconciler
     events: Events
     images: Images
+    access: Access
+    quotas: Quotas
 
     async def submit(
-        self, upload: Upload, options: Options, idempotency_key: str | None, wait_seconds: float
+        self, owner: str, upload: Upload, options: Options, idempotency_key: str | None, wait_seconds: float
     ) -> tuple[Job, End | None]:
-        """Accept a job, send its first work and wait for its end. Raises as `api.uploads.accept` does."""
+        """Accept a job, send its first work and wait for its end. Raises QuotaExceeded, and as `api.uploads.accept`."""
+        if not upload.interactive:
+            upload.share.take_job()
         together = idempotency_key is None and upload.inline
         if together:
-            job = prepare_inline(upload, options, OWNER)
+            job = prepare_inline(upload, options, owner)
         else:
-            job = await run_in_threadpool(accept, upload, options, OWNER, idempotency_key)
+            job = await run_in_threadpool(accept, upload, options, owner, idempotency_key)
         with self.events.watching(job.id) as moved:  # from before it is sent: its end is not missed
             if idempotency_key is not None:
                 moved.set()  # the job may be an earlier one that has ended
             await (self._begin(job) if together else run_in_threadpool(self._enqueue, job))
+            upload.share.book()
             return job, await self._until_ended(job, moved, wait_seconds)
 
     @cached_property

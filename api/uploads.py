@@ -24,6 +24,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 from uuid_utils import uuid7
 
+from api.quotas import Share
 from glyphq.archive import index_zip, raw_batch, sniff
 from glyphq.blobs import BlobWriter
 from glyphq.charset_rules import MAX_RULES
@@ -72,6 +73,7 @@ class Upload:
 
     ledger: Ledger
     settings: Settings
+    share: Share
     options: dict[str, str] = field(default_factory=dict)
     charset_rules: list[str] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
@@ -94,6 +96,7 @@ class Upload:
         part, limit = self.parts[-1], self.settings.max_upload_bytes
         if self.size + len(data) > limit:
             raise _upload_too_large(limit)
+        self.share.charge(len(data))
         if len(part.head) < _HEAD_BYTES:
             part.head += bytes(data[: _HEAD_BYTES - len(part.head)])
         part.size += len(data)

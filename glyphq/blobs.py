@@ -103,11 +103,15 @@ class LocalBlobs:
             raise StoreError(f"{key} is not in the store.") from None
 
     def exists(self, key: str) -> bool:
+        return self.size(key) > 0
+
+    def size(self, key: str) -> int:
+        """In bytes; 0 where there is no object."""
         try:
             with _disk_errors(key):
-                return self._path(key).stat().st_size > 0
+                return self._path(key).stat().st_size
         except FileNotFoundError:
-            return False
+            return 0
 
     def list(self, prefix: str) -> Iterator[str]:
         """The keys below the folder `prefix`, folder by folder, each in the order of its names; also of empty files."""

@@ -22,7 +22,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TransferSpeedColumn
 
-from glyphq import __version__
+from glyphq import __version__, keys_cli
 from glyphq.client import DEFAULT_URL, Client, Format, JobStatus
 from glyphq.errors import (
     EmptyInput,
@@ -51,6 +51,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # they may hold a key
 )
+
+app.add_typer(keys_cli.app, name="keys")
 
 Scans = Annotated[
     list[Path],

@@ -114,11 +114,16 @@ def embedded_service(
         yield EmbeddedService(url, f"unix://{redis_socket}", store, children, failed)
 
 
-def serve(host: str, port: int, workers: int | None, store: Path | None) -> int:
-    """Keep a service up until SIGINT or SIGTERM; its log goes to standard error. Raises SetupError."""
+def default_store() -> Path:
+    """Where `serve` keeps jobs unless told otherwise."""
     from platformdirs import user_data_path
 
-    store = store or user_data_path("glyphq") / "store"
+    return user_data_path("glyphq") / "store"
+
+
+def serve(host: str, port: int, workers: int | None, store: Path | None) -> int:
+    """Keep a service up until SIGINT or SIGTERM; its log goes to standard error. Raises SetupError."""
+    store = store or default_store()
     log = sys.stderr.buffer if sys.stderr else Path(os.devnull).open("wb")  # noqa: SIM115  # as long as the process
     with (
         suppress(KeyboardInterrupt),

@@ -10,6 +10,9 @@ GlyphqError
  |   |- UploadInterrupted
  |   |- IdempotencyMismatch
  |   `- CrossSiteRefused
+ |- KeyRefused                the caller is not let in, or not so often
+ |- QuotaExceeded
+ |- Overloaded
  |- JobNotFound
  |- JobNotFinished
  |- JobAlreadyEnded
@@ -20,6 +23,7 @@ GlyphqError
  |   |- StoreFull
  |   `- DamagedObject
  |- ModelError
+ |- KeyNotFound
  |- ServiceError              seen from the client
  |   |- ServiceUnreachable
  |   `- ProblemReported
@@ -100,6 +104,30 @@ class CrossSiteRefused(InvalidRequest):
     code = "cross-site"
 
 
+class KeyRefused(GlyphqError):
+    """Raised when a request shows no key where one is needed, or one that does not count."""
+
+    code = "key-refused"
+
+
+class QuotaExceeded(GlyphqError):
+    """Raised when a key has used up what it may; `limit` names which, `value` is its size."""
+
+    code = "quota-exceeded"
+
+    def __init__(self, limit: str, value: int, retry_after_seconds: int, detail: str) -> None:
+        super().__init__(detail)
+        self.limit = limit
+        self.value = value
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Overloaded(GlyphqError):
+    """Raised when the service has as much under way as it takes at once."""
+
+    code = "overloaded"
+
+
 class JobNotFound(GlyphqError):
     """Raised when there is no such job, or none that the caller may see."""
 
@@ -170,6 +198,12 @@ class ModelError(GlyphqError):
     """Raised when the weights are missing, altered, or not for this network."""
 
     code = "model-error"
+
+
+class KeyNotFound(GlyphqError):
+    """Raised when a key that is to be revoked does not exist."""
+
+    code = "key-not-found"
 
 
 class ServiceError(GlyphqError):

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Protocol
 from uuid import UUID
@@ -105,6 +105,14 @@ def chunk_of(key: str) -> int | None:
 
 def idempotency_key(owner: str, key_sha256: str) -> str:
     return f"idempotency/{owner}/{key_sha256}.json"
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an owner has: jobs that have not ended, and bytes of records and inputs."""
+
+    open_jobs: int
+    stored_bytes: int
 
 
 class Sink(Protocol):
@@ -227,6 +235,12 @@ class Ledger:
         for owner in self.blobs.folders("jobs"):
             ended = {key for key in self.blobs.list(f"ends/{owner}") if self.blobs.exists(key)}
             yield from ((owner, job_id) for job_id in self.ids(owner) if end_key(owner, job_id) not in ended)
+
+    def held(self, owner: str) -> Held:
+        """Looks at two files a job."""
+        ids, ended = self.ids(owner), set(self.blobs.list(f"ends/{owner}"))
+        keys = (key for job_id in ids for key in (record_key(owner, job_id), input_key(job_id)))
+        return Held(sum(end_key(owner, job_id) not in ended for job_id in ids), sum(map(self.blobs.size, keys)))
 
     def index(self, job: Job, chunk: int) -> pa.RecordBatch:
         """The chunk's entries as archive.INDEX_SCHEMA. Raises DamagedObject when they are not those that were

@@ -1,14 +1,25 @@
 """Every limit and address of the service with its default, read once from GLYPHQ_* variables and passed down."""
 
 import socket
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from glyphq.archive import ArchiveLimits
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+@dataclass(frozen=True)
+class KeyLimits:
+    """What one key may, and its owner with it."""
+
+    requests_per_minute: int
+    open_jobs: int
+    stored_bytes: int
 
 
 class Settings(BaseSettings):
@@ -25,10 +36,22 @@ class Settings(BaseSettings):
     # The API.
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    insecure_bind: bool = Field(False, description="Allow an address other than loopback although there are no keys.")
+    keys: Literal["auto", "required", "off"] = Field(
+        "auto", description="Who needs a key; `auto`: everybody, unless `host` is of this machine alone."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Names to be called by, with commas; if none, any where keys are needed, else this machine's."
+    )
     max_wait_seconds: float = Field(30.0, gt=0, description="The longest that `Prefer: wait` holds a request.")
 
+    # What one key may that says nothing else, and its owner.
+    key_requests_per_minute: int = Field(6000, gt=0)
+    key_open_jobs: int = Field(100, gt=0, description="Jobs that have not ended, but for single images and the like.")
+    key_stored_bytes: int = Field(100 * GIB, gt=0, description="Input kept in the store.")
+    key_uploads: int = Field(16, gt=0, description="Uploads over `inline_bytes` at once.")
+
     # What is accepted.
+    max_uploads: int = Field(64, gt=0, description="Uploads over `inline_bytes` at once.")
     max_upload_bytes: int = Field(4 * GIB, gt=0)
     max_upload_seconds: float = Field(6 * 3600.0, gt=0)
     max_entries: int = Field(2_000_000, gt=0, description="Entries in one archive.")
@@ -62,6 +85,11 @@ class Settings(BaseSettings):
             raise ValueError("the store must be a file:///PATH URL")
         return url
 
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _names(cls, text: object) -> object:
+        return tuple(filter(None, text.replace(" ", "").split(","))) if isinstance(text, str) else text
+
     @property
     def store_path(self) -> Path:
         return Path(self.store_url.removeprefix("file://"))
@@ -76,6 +104,15 @@ class Settings(BaseSettings):
             chunk_images=self.chunk_images,
             chunk_bytes=self.chunk_bytes,
         )
+
+    @property
+    def key_limits(self) -> KeyLimits:
+        """What a key may that says nothing else."""
+        return KeyLimits(self.key_requests_per_minute, self.key_open_jobs, self.key_stored_bytes)
+
+    @property
+    def keys_required(self) -> bool:
+        return self.keys == "required" or (self.keys == "auto" and not self.loopback)
 
     @property
     def loopback(self) -> bool:

@@ -1,0 +1,76 @@
+"""Who asks: keys and the owners they speak for. One a process."""
+
+import time
+from dataclasses import dataclass, replace
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from starlette.concurrency import run_in_threadpool
+
+from glyphq.blobs import LocalBlobs
+from glyphq.errors import KeyRefused, QuotaExceeded
+from glyphq.keys import ApiKey, Keys, parts
+from glyphq.settings import KeyLimits, Settings
+
+LOCAL_OWNER = "local"
+"""Of whoever needs no key, and of the first key."""
+
+_READ_AGAIN_SECONDS = 5.0  # a key that was revoked is refused after this long
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose jobs a request may touch, and what its key may: without a key, everything."""
+
+    owner: str
+    limits: KeyLimits | None = None
+
+
+class Access:
+    """Knows callers by their keys, and counts the requests of each; every API process counts by itself."""
+
+    def __init__(self, settings: Settings, blobs: LocalBlobs) -> None:
+        self._settings = settings
+        self._keys = Keys(blobs)
+        self._known: dict[str, tuple[ApiKey, float]] = {}
+        self._rates = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def caller(self, text: str | None) -> Caller:
+        """Whoever shows this key. Raises KeyRefused, or QuotaExceeded for one request too many in a minute."""
+        if self._settings.keys == "off" or (text is None and not self._settings.keys_required):
+            return Caller(LOCAL_OWNER)
+        if text is None:
+            raise KeyRefused("This service asks for a key. Send it as: Authorization: Bearer KEY")
+        key = await self._key(text)
+        if key is None:
+            raise KeyRefused("The key is not known, has expired or was revoked. Whoever runs the service makes keys.")
+        limits = replace(self._settings.key_limits, **key.limits)
+        await self._count_request(key, limits)
+        return Caller(key.owner, limits)
+
+    async def _key(self, text: str) -> ApiKey | None:
+        shown = parts(text)
+        if shown is None:
+            return None
+        key_id, secret = shown
+        key, read_at = self._known.get(key_id, (None, 0.0))
+        if key is None or time.monotonic() - read_at > _READ_AGAIN_SECONDS:
+            self._known.pop(key_id, None)
+            key = await run_in_threadpool(self._keys.get, key_id)
+            if key is not None:
+                self._known[key_id] = key, time.monotonic()
+        return key if key is not None and key.admits(secret) else None
+
+    async def _count_request(self, key: ApiKey, limits: KeyLimits) -> None:
+        allowed = RateLimitItemPerMinute(limits.requests_per_minute)
+        if await self._rates.hit(allowed, key.id):
+            return
+        window = await self._rates.get_window_stats(allowed, key.id)
+        raise QuotaExceeded(
+            "requests_per_minute",
+            limits.requests_per_minute,
+            max(1, round(window.reset_time - time.time())),
+            f"This key may send {limits.requests_per_minute:,} requests a minute. "
+            "To follow a job with few of them, ask with `Prefer: wait=30`.",
+        )

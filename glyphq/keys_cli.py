@@ -1,0 +1,117 @@
+"""`glyphq keys`: make, list and revoke API keys in a service's store. Knows the store; needs no running service."""
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from glyphq.errors import InvalidOption, SetupError
+
+if TYPE_CHECKING:
+    from glyphq.keys import Keys
+
+app = typer.Typer(help="Make, list and revoke the keys of a service, on the machine that has its store.")
+
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="FOLDER",
+        file_okay=False,
+        help="Where the service keeps its jobs.",
+        show_default="GLYPHQ_STORE_URL, else the folder of `glyphq serve`",
+    ),
+]
+_SECONDS = {"h": 3600, "d": 86_400}
+_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@app.command()
+def create(
+    owner: Annotated[str, typer.Argument(metavar="OWNER", help="Whose jobs it opens.", show_default=False)],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="A note of what the key is for.")] = "",
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="TIME", help="12h or 90d from now.", show_default="never")
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option("--requests-per-minute", min=1, show_default="the service's")
+    ] = None,
+    open_jobs: Annotated[
+        int | None, typer.Option("--open-jobs", min=1, help="Zips at work at once.", show_default="the service's")
+    ] = None,
+    stored_bytes: Annotated[
+        str | None,
+        typer.Option("--stored-bytes", metavar="SIZE", help="Input kept: 500M, 20G.", show_default="the service's"),
+    ] = None,
+    store: Store = None,
+) -> None:
+    """Make a key and print it: this is the only time it is shown.
+
+    Example: glyphq keys create ada --name laptop --expires 90d
+    """
+    limits = {
+        "requests_per_minute": requests_per_minute,
+        "open_jobs": open_jobs,
+        "stored_bytes": _amount("stored_bytes", stored_bytes, _BYTES),
+    }
+    _, text = _keys(store).create(
+        owner,
+        name,
+        _amount("expires", expires, _SECONDS),
+        {limit: value for limit, value in limits.items() if value is not None},
+    )
+    typer.echo(text)
+
+
+@app.command("list")
+def list_keys(store: Store = None) -> None:
+    """List the keys: id, owner, state, when made, when it expires, limits of its own, name."""
+    for key in _keys(store).all():
+        limits = ",".join(f"{limit}={value}" for limit, value in key.limits.items())
+        expires = "never" if key.expires_at is None else _day(key.expires_at)
+        columns = key.id, f"{key.owner:<12}", f"{key.state:<7}", _day(key.created_at), f"{expires:<10}", limits or "-"
+        typer.echo("  ".join((*columns, key.name)).rstrip())
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, or the whole key.", show_default=False)],
+    store: Store = None,
+) -> None:
+    """Refuse a key from now on; the jobs of its owner stay."""
+    from glyphq.keys import parts
+
+    shown = parts(key_id)
+    key = _keys(store).revoke(shown[0] if shown else key_id)
+    typer.echo(f"{key.id} is revoked; a running service refuses it within five seconds.")
+
+
+def _keys(store: Path | None) -> "Keys":
+    try:
+        from glyphq.blobs import LocalBlobs
+        from glyphq.embedded import default_store
+        from glyphq.keys import Keys
+        from glyphq.settings import Settings
+    except ImportError as error:
+        raise SetupError(
+            f"Keys are made where the service is installed: pip install 'glyphq[api]' ({error})."
+        ) from None
+    settings = Settings()
+    configured = settings.store_path if "store_url" in settings.model_fields_set else default_store()
+    return Keys(LocalBlobs(store or configured))
+
+
+def _amount(option: str, text: str | None, units: dict[str, int]) -> int | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"([1-9][0-9]{0,14})([A-Za-z]?)", text)
+    if not found or found[2] not in units:
+        known = ", ".join(f"7{unit}" for unit in units)
+        raise InvalidOption(option, f"--{option.replace('_', '-')} is a number such as {known}; not {text!r}.")
+    return int(found[1]) * units[found[2]]
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(seconds))
