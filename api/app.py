@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api.access import Access
+from api.callbacks import Callbacks
 from api.events import Events
 from api.images import Images
 from api.problems import add_problem_handlers, document
@@ -18,6 +19,7 @@ from api.service import Service
 from glyphq import __version__
 from glyphq.blobs import LocalBlobs
 from glyphq.broker import create_celery
+from glyphq.callbacks import Deliveries
 from glyphq.dispatch import Dispatcher
 from glyphq.ledger import Ledger
 from glyphq.progress import open_progress
@@ -38,11 +40,21 @@ def create_app(settings: Settings) -> FastAPI:
         reconciler = Reconciler(settings, ledger, progress, dispatcher)
         events = Events(settings.redis_url)
         with Images(settings, ledger) as images:
-            access, quotas = Access(settings, ledger.blobs), Quotas(settings, ledger)
-            app.state.service = Service(
-                settings, ledger, progress, dispatcher, reconciler, events, images, access, quotas
+            service = Service(
+                settings=settings,
+                ledger=ledger,
+                progress=progress,
+                dispatcher=dispatcher,
+                reconciler=reconciler,
+                events=events,
+                images=images,
+                access=Access(settings, ledger.blobs),
+                quotas=Quotas(settings, ledger),
+                deliveries=Deliveries(ledger.blobs),
             )
-            running = [asyncio.create_task(reconciler.run()), asyncio.create_task(events.run())]
+            app.state.service = service
+            callbacks = Callbacks(service)
+            running = [asyncio.create_task(each.run()) for each in (reconciler, events, callbacks)]
             yield
             for task in running:
                 task.cancel()

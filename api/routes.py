@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.access import Caller
 from api.problems import responses
-from api.schemas import REQUIRED_CHECKS, JobPage, JobView, Readiness, RowView
+from api.schemas import REQUIRED_CHECKS, CallbackSecret, JobPage, JobView, Readiness, RowView
 from api.service import Service
 from api.uploads import Upload, receive
 from glyphq import results
@@ -161,8 +161,23 @@ async def _query_options(
             examples=["cp866"],
         ),
     ] = None,
+    callback_url: Annotated[
+        str | None,
+        Query(
+            description="Where to POST that the job has ended, signed with the secret of `/v1/callback-secret` as "
+            "https://www.standardwebhooks.com says; tried again for days.",
+            examples=["https://example.org/glyphq"],
+        ),
+    ] = None,
 ) -> dict[str, str]:
-    given = {"name": name, "top_k": top_k, "charset": charset, "invert": invert, "filename_encoding": filename_encoding}
+    given = {
+        "name": name,
+        "top_k": top_k,
+        "charset": charset,
+        "invert": invert,
+        "filename_encoding": filename_encoding,
+        "callback_url": callback_url,
+    }
     return {option: value for option, value in given.items() if value is not None}
 
 
@@ -430,6 +445,18 @@ def delete_job(service: Served, caller: By, job_id: JobId) -> Response:
     """Erase a job: input, results and record."""
     service.delete(caller.owner, job_id)
     return Response(status_code=204)
+
+
+@router.get("/v1/callback-secret", responses=responses(StoreError))
+def get_callback_secret(service: Served, caller: By) -> CallbackSecret:
+    """The secret that signs what is sent to your `callback_url`s."""
+    return CallbackSecret(secret=service.deliveries.secret(caller.owner))
+
+
+@router.post("/v1/callback-secret", responses=responses(StoreError))
+def renew_callback_secret(service: Served, caller: By) -> CallbackSecret:
+    """Make a new secret; the one before signs nothing from now on."""
+    return CallbackSecret(secret=service.deliveries.renew_secret(caller.owner))
 
 
 _MODEL_EXAMPLE = {

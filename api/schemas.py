@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from glyphq.callbacks import Delivery, DeliveryState
 from glyphq.jobs import Counts, End, Job, JobState
 
 _EXAMPLE_ID = "019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11"
@@ -30,6 +31,16 @@ class OptionsView(BaseModel):
     invert: str
     filename_encoding: str
     charset_rules: list[str]
+    callback_url: str | None
+
+
+class CallbackView(BaseModel):
+    """How far the word of a job's end has come."""
+
+    state: DeliveryState
+    attempts: int
+    answer: str | None = Field(description="The last one, or why there was none.")
+    next_attempt_at: datetime | None
 
 
 class ModelView(BaseModel):
@@ -78,6 +89,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
         "invert": "auto",
         "filename_encoding": "cp437",
         "charset_rules": ["dates/*=digits"],
+        "callback_url": None,
     },
     "models": [],
     "warnings": [],
@@ -110,6 +122,7 @@ class JobView(BaseModel):
     models: list[ModelView] = []
     warnings: list[str] = Field([], description="What looks wrong with the batch as a whole, in sentences.")
     links: dict[str, str] = Field(description="`image` is a URI template (RFC 6570).")
+    callback: CallbackView | None = Field(None, description="Of an ended job that was submitted with `callback_url`.")
     results: list[RowView] | None = Field(None, description="Of a single image or a handful, when waited for.")
 
 
@@ -150,7 +163,15 @@ class Readiness(BaseModel):
     checks: dict[str, str]
 
 
-def job_view(job: Job, end: End | None, counts: Counts, now: float) -> JobView:
+class CallbackSecret(BaseModel):
+    """What signs your callbacks; see https://www.standardwebhooks.com."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"secret": "whsec_2hE5vKcOyC1d..."}})
+
+    secret: str
+
+
+def job_view(job: Job, end: End | None, counts: Counts, now: float, delivery: Delivery | None = None) -> JobView:
     """A job at `now`, in seconds since the epoch."""
     seconds = max((end.ended_at if end else now) - job.created_at, 1e-3)
     rate = counts.done / seconds if counts.done else None
@@ -169,7 +190,18 @@ def job_view(job: Job, end: End | None, counts: Counts, now: float) -> JobView:
         options=OptionsView(**job.options.as_dict()),
         models=[ModelView(digest=model.digest, engine=model.engine) for model in end.models] if end else [],
         warnings=counts.warnings(),
+        callback=_callback_view(delivery) if delivery else None,
         links=_links(job.id),
+    )
+
+
+def _callback_view(delivery: Delivery) -> CallbackView:
+    waits = delivery.state is DeliveryState.WAITING
+    return CallbackView(
+        state=delivery.state,
+        attempts=delivery.attempts,
+        answer=delivery.answer,
+        next_attempt_at=datetime.fromtimestamp(delivery.due_at, UTC) if waits and delivery.due_at else None,
     )
 
 

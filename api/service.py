@@ -24,6 +24,7 @@ from api.reconciler import Reconciler
 from api.schemas import JobPage, JobView, failed_view, job_view
 from api.together import Together
 from api.uploads import Upload, accept, prepare_inline, require_room
+from glyphq.callbacks import Deliveries
 from glyphq.dispatch import Dispatcher
 from glyphq.errors import DamagedObject, GlyphqError, JobFailed, JobNotFinished, JobNotFound, ModelError, StoreError
 from glyphq.jobs import Counts, End, Job, JobState, Options
@@ -53,6 +54,7 @@ class Service:
     images: Images
     access: Access
     quotas: Quotas
+    deliveries: Deliveries
 
     async def submit(
         self, owner: str, upload: Upload, options: Options, idempotency_key: str | None, wait_seconds: float
@@ -150,7 +152,8 @@ class Service:
 
     def view_of(self, job: Job, end: End | None) -> JobView:
         """The job, with its end if it has one."""
-        return job_view(job, end, end.counts if end else self._counts(job), time.time())
+        delivery = self.deliveries.of(job) if end and job.options.callback_url else None
+        return job_view(job, end, end.counts if end else self._counts(job), time.time(), delivery)
 
     def _counts(self, job: Job) -> Counts:
         try:

@@ -235,6 +235,10 @@ def submit(
     charset: Charset = None,
     invert: Polarity = None,
     filename_encoding: FilenameEncoding = None,
+    callback_url: Annotated[
+        str | None,
+        typer.Option("--callback-url", metavar="URL", help="Where the service tells that the job has ended."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return only when the job has ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -242,7 +246,13 @@ def submit(
 
     Example: glyphq submit scans.zip --name "page 7"
     """
-    chosen = {"top_k": top_k, "invert": invert, "filename_encoding": filename_encoding, **_charset_options(charset)}
+    chosen = {
+        "top_k": top_k,
+        "invert": invert,
+        "filename_encoding": filename_encoding,
+        "callback_url": callback_url,
+        **_charset_options(charset),
+    }
     with _client(context, server, key) as client:
         job = _submit(client, scans, name=name, **chosen)
         if not as_json:

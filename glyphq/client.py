@@ -148,6 +148,7 @@ class Client:
         invert: str | None = None,
         filename_encoding: str | None = None,
         charset_rules: Sequence[str] = (),
+        callback_url: str | None = None,
         idempotency_key: str | None = None,
         on_upload: Callable[[int, int], None] | None = None,
     ) -> JobStatus:
@@ -156,7 +157,8 @@ class Client:
         One file is sent as it is. A folder or several inputs are packed, unchanged and sorted by name, into one
         temporary zip. `on_upload(bytes sent, bytes in all)` is called as the upload goes on, from 0 again if it is
         repeated. `charset_rules` are GLOB=CHARSET on the file name, the first that matches counts; see
-        glyphq.charset_rules. Raises InvalidOption and UnsupportedInput before anything is sent.
+        glyphq.charset_rules. `callback_url` is told when the job has ended. Raises InvalidOption and UnsupportedInput
+        before anything is sent.
         """
         chosen = {
             "name": name,
@@ -164,6 +166,7 @@ class Client:
             "charset": charset,
             "invert": invert,
             "filename_encoding": filename_encoding,
+            "callback_url": callback_url,
         }
         options = {option: str(value) for option, value in chosen.items() if value is not None}
         Options.from_strings(charset_rules=charset_rules, **options)
@@ -340,10 +343,11 @@ class Client:
             else:
                 if response.is_success:
                     return response
-                if not attempts or response.status_code not in (429, 503):
-                    raise _problem(response)
                 asked = _retry_after_seconds(response)
-            self._sleep(min(pause if asked is None else asked, LONGEST_PAUSE_SECONDS))
+                in_vain = asked is not None and asked > LONGEST_PAUSE_SECONDS
+                if not attempts or in_vain or response.status_code not in (429, 503):
+                    raise _problem(response)
+            self._sleep(pause if asked is None else asked)
             pause *= 2
 
 

@@ -24,6 +24,7 @@ GlyphqError
  |   `- DamagedObject
  |- ModelError
  |- KeyNotFound
+ |- AddressRefused
  |- ServiceError              seen from the client
  |   |- ServiceUnreachable
  |   `- ProblemReported
@@ -204,6 +205,12 @@ class KeyNotFound(GlyphqError):
     """Raised when a key that is to be revoked does not exist."""
 
     code = "key-not-found"
+
+
+class AddressRefused(GlyphqError):
+    """Raised when a callback's host leads to an address that is not public."""
+
+    code = "address-refused"
 
 
 class ServiceError(GlyphqError):

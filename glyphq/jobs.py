@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from glyphq.charset_rules import parse_rules
 from glyphq.errors import InvalidOption
@@ -15,6 +16,7 @@ from glyphq.labels import charset_classes
 
 MAX_TOP_K = 10
 MAX_NAME_CHARACTERS = 200
+MAX_URL_CHARACTERS = 2000
 FILENAME_ENCODINGS = ("cp437", "utf-8", "cp866", "cp1251", "koi8-r", "cp1252", "shift_jis", "gbk", "euc-kr", "big5")
 
 
@@ -211,6 +213,7 @@ class Options:
     invert: Invert = Invert.AUTO
     filename_encoding: str = "cp437"
     charset_rules: tuple[str, ...] = ()
+    callback_url: str | None = None
 
     def __post_init__(self) -> None:
         if self.name is not None and not (0 < len(self.name) <= MAX_NAME_CHARACTERS and self.name.isprintable()):
@@ -219,6 +222,12 @@ class Options:
             raise InvalidOption("top_k", f"top_k is a whole number from 1 to {MAX_TOP_K}; {self.top_k} is not.")
         charset_classes(self.charset)
         parse_rules(self.charset_rules)
+        if self.callback_url is not None and not _is_web_address(self.callback_url):
+            raise InvalidOption(
+                "callback_url",
+                "callback_url is an address such as https://example.org/glyphq: http or https, without user or "
+                f"fragment, of at most {MAX_URL_CHARACTERS} ASCII characters.",
+            )
         if self.filename_encoding not in FILENAME_ENCODINGS:
             raise InvalidOption(
                 "filename_encoding",
@@ -256,7 +265,23 @@ class Options:
             "invert": self.invert.value,
             "filename_encoding": self.filename_encoding,
             "charset_rules": list(self.charset_rules),
+            "callback_url": self.callback_url,
         }
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return (
+            len(text) <= MAX_URL_CHARACTERS
+            and re.fullmatch("[!-~]+", text) is not None
+            and parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not (parts.username or parts.password or "#" in text or "\\" in text)
+        )
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from glyphq.blobs import LocalBlobs
 from glyphq.errors import DamagedObject, InvalidOption, KeyNotFound
-from glyphq.ledger import seal, unseal
+from glyphq.seals import seal, unseal
 
 log = logging.getLogger(__name__)
 

@@ -26,6 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 from glyphq import results
 from glyphq.archive import INDEX_SCHEMA, ArchiveLimits, index_zip
 from glyphq.blobs import LocalBlobs
+from glyphq.callbacks import callback_key, first_delivery
 from glyphq.errors import (
     DamagedObject,
     GlyphqError,
@@ -36,28 +37,15 @@ from glyphq.errors import (
     StoreError,
 )
 from glyphq.jobs import Chunk, Counts, End, Job, JobState, Model
+from glyphq.seals import seal, unseal
 
 log = logging.getLogger(__name__)
 
-_SEAL_BYTES = 65  # 64 hex digits and a line end
 _JOB, _END = TypeAdapter(Job), TypeAdapter(End)
 _REMEMBERED_RECORDS = 64
 _COPY_BYTES = 1 << 20
 _ORPHAN_SECONDS = 24 * 3600.0  # no upload may last over 6 h, so what is this old without a record has none to come
 _ORPHAN_DATA_SECONDS = 25 * 3600.0  # later than the key that could revive its job
-
-
-def seal(data: bytes) -> bytes:
-    """`data` and a line with its SHA-256. Readers of JSON lines and of Arrow streams stop before it."""
-    return data + hashlib.sha256(data).hexdigest().encode() + b"\n"
-
-
-def unseal(key: str, sealed: bytes) -> bytes:
-    """What was sealed. Raises DamagedObject when it is not what was written."""
-    data = sealed[:-_SEAL_BYTES]
-    if sealed[-_SEAL_BYTES:] != hashlib.sha256(data).hexdigest().encode() + b"\n":
-        raise DamagedObject(key, "The stored object does not match its digest.")
-    return data
 
 
 def chunk_digest(message: bytes) -> str:
@@ -138,6 +126,7 @@ class Ledger:
         """
         text = seal(_JOB.dump_json(job) + b"\n")
         if job.idempotency_sha256 is None:
+            self.blobs.create_all(_callback_of(job))
             self.blobs.create(record_key(job.owner, job.id), text)
             return job
         key = idempotency_key(job.owner, job.idempotency_sha256)
@@ -164,10 +153,14 @@ class Ledger:
 
     def accept_inline(self, jobs: Sequence[Job]) -> None:
         """Make jobs exist, durably and together, that hold their input and index in their records and have no key."""
-        self.blobs.create_all({record_key(job.owner, job.id): seal(_JOB.dump_json(job) + b"\n") for job in jobs})
+        callbacks = {key: text for job in jobs for key, text in _callback_of(job).items()}
+        records = {record_key(job.owner, job.id): seal(_JOB.dump_json(job) + b"\n") for job in jobs}
+        self.blobs.create_all(callbacks | records)
 
     def _record_under(self, key: str, job: Job, text: bytes) -> bool:
         """Create the job's record unless it stands. False: the job was deleted meanwhile, and stays so."""
+        if not self.blobs.exists(record_key(job.owner, job.id)):
+            self.blobs.create_all(_callback_of(job))
         self.blobs.create(record_key(job.owner, job.id), text)
         if self.blobs.exists(key):
             return True
@@ -430,6 +423,8 @@ class Ledger:
         self.blobs.delete(record_key(job.owner, job.id))
         self._records.pop((job.owner, job.id), None)
         self.blobs.delete(end_key(job.owner, job.id))
+        if job.options.callback_url:
+            self.blobs.delete(callback_key(job.owner, job.id))
         self.blobs.delete_folder(data_prefix(job.id))
 
     def delete_damaged(self, owner: str, job_id: str) -> None:
@@ -439,6 +434,7 @@ class Ledger:
                 self.blobs.delete(key)
         self.blobs.delete(record_key(owner, job_id))
         self.blobs.delete(end_key(owner, job_id))
+        self.blobs.delete(callback_key(owner, job_id))
         self.blobs.delete_folder(data_prefix(job_id))
 
     def sweep(self, retention_seconds: float) -> int:
@@ -455,7 +451,7 @@ class Ledger:
                         self.delete(self.job(owner, key.rsplit("/", 1)[1].removesuffix(".json")))
                         swept += 1
         recorded = {job_id for owner in owners for job_id in self.ids(owner)}
-        for folder in ("idempotency", "ends"):  # keys before data: a key revives its job
+        for folder in ("idempotency", "ends", "callbacks"):  # keys before data: a key revives its job
             for key in list(self.blobs.list(folder)):
                 if self.blobs.modified(key) < now - _ORPHAN_SECONDS and self._job_id_of(key) not in recorded:
                     self.blobs.delete(key)
@@ -468,7 +464,7 @@ class Ledger:
         return swept
 
     def _job_id_of(self, key: str) -> str:
-        if key.startswith("ends/"):
+        if not key.startswith("idempotency/"):
             return key.rsplit("/", 1)[1].removesuffix(".json")
         try:
             return _read_job(key, self.blobs.get(key) or b"").id
@@ -496,6 +492,11 @@ def _read_job(key: str, sealed: bytes) -> Job:
         return _JOB.validate_json(unseal(key, sealed))
     except ValidationError as error:
         raise DamagedObject(key, "The stored record cannot be read.") from error
+
+
+def _callback_of(job: Job) -> dict[str, bytes]:
+    """What is to be stored before the record where somebody is to be told of the end."""
+    return {callback_key(job.owner, job.id): first_delivery()} if job.options.callback_url else {}
 
 
 def _sealed_end(end: End) -> bytes:

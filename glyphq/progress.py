@@ -29,6 +29,7 @@ _JOB_TTL_SECONDS = 24 * 3600
 _DRAIN_PENDING_MS = 1000
 _HEARTBEAT_SECONDS = 10
 _MEND_SECONDS = 60
+_TELL_SECONDS = 20  # longer than a callback may last
 _UNCLAIMED_MS = 30_000  # a message is lost when one sent this much later was claimed
 _UNCLAIMED_EMPTY_MS = 2_000  # or when it is this old and the queue is empty
 
@@ -437,6 +438,14 @@ class Progress:
     def may_mend(self, job_id: str, chunk: int) -> bool:
         """Whether nobody has asked in the last minute for this result to be made again."""
         return bool(self.redis.set(f"glyphq:mend:{job_id}:{chunk}", "1", nx=True, ex=_MEND_SECONDS))
+
+    def may_tell(self, job_id: str) -> bool:
+        """Whether no process is just telling that this job has ended."""
+        return bool(self.redis.set(f"glyphq:tell:{job_id}", "1", nx=True, ex=_TELL_SECONDS))
+
+    def told(self, job_id: str) -> None:
+        """Whoever was to be told has answered, or not."""
+        self.redis.delete(f"glyphq:tell:{job_id}")
 
     def drop_epoch(self) -> None:
         """Redis was not told something: it no longer says what the store says."""

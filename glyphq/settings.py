@@ -50,6 +50,15 @@ class Settings(BaseSettings):
     key_stored_bytes: int = Field(100 * GIB, gt=0, description="Input kept in the store.")
     key_uploads: int = Field(16, gt=0, description="Uploads over `inline_bytes` at once.")
 
+    # Callbacks.
+    callback_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Hosts, with commas, that callbacks may go to though their address is not public."
+    )
+    callback_retry_seconds: Annotated[tuple[float, ...], NoDecode] = Field(
+        (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
+        description="Pauses, with commas, before a callback that failed is tried again; then it is given up.",
+    )
+
     # What is accepted.
     max_uploads: int = Field(64, gt=0, description="Uploads over `inline_bytes` at once.")
     max_upload_bytes: int = Field(4 * GIB, gt=0)
@@ -85,9 +94,9 @@ class Settings(BaseSettings):
             raise ValueError("the store must be a file:///PATH URL")
         return url
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "callback_hosts", "callback_retry_seconds", mode="before")
     @classmethod
-    def _names(cls, text: object) -> object:
+    def _listed(cls, text: object) -> object:
         return tuple(filter(None, text.replace(" ", "").split(","))) if isinstance(text, str) else text
 
     @property

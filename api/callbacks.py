@@ -1,0 +1,143 @@
+"""Tells whoever asked for it that a job has ended: signed, tried again for days, at least once.
+
+Any API process may deliver; a key in Redis keeps two from doing it at the same time, which would be harmless.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import httpcore
+from redis.exceptions import RedisError
+from standardwebhooks import Webhook
+
+from api.outbound import Headers, Outbound
+from api.service import Service
+from glyphq import __version__
+from glyphq.callbacks import Delivery, DeliveryState
+from glyphq.errors import AddressRefused, GlyphqError, JobNotFound
+from glyphq.jobs import Job
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT_SECONDS = 15.0  # as the specification advises
+_AT_ONCE, _OF_AN_OWNER_AT_ONCE = 16, 4
+_JITTER = 0.2
+_GONE = 410
+_HTTP_ERRORS = httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException
+
+
+class Callbacks:
+    """One a process; `run` must be running."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._deliveries = service, service.deliveries
+        self._outbound = Outbound(service.settings.callback_hosts, timeout_seconds=_TIMEOUT_SECONDS)
+        self._under_way: dict[asyncio.Task[None], Job] = {}
+
+    async def run(self) -> None:
+        """Begin what is due, again and again, until cancelled."""
+        try:
+            while True:
+                try:
+                    for job in await asyncio.to_thread(self._due):
+                        task = asyncio.create_task(self._deliver(job))
+                        self._under_way[task] = job
+                        task.add_done_callback(self._under_way.pop)
+                except (GlyphqError, RedisError) as error:
+                    log.warning("callbacks: %s; looking again", error)
+                await asyncio.sleep(self._service.settings.reconcile_seconds)
+        finally:
+            for task in self._under_way:
+                task.cancel()
+
+    def _due(self) -> list[Job]:
+        """Jobs that have ended and of which somebody is to be told now: not all of one owner's at once."""
+        ledger, now = self._service.ledger, time.time()
+        under_way = list(self._under_way.values())
+        of_owner = Counter(job.owner for job in under_way)
+        taken = {job.id for job in under_way}
+        found: list[Job] = []
+        for owner, job_id in self._deliveries.waiting():
+            if len(taken) >= _AT_ONCE:
+                break
+            if job_id in taken or of_owner[owner] >= _OF_AN_OWNER_AT_ONCE:
+                continue
+            try:
+                job = ledger.job(owner, job_id)
+            except JobNotFound:  # not yet, or not any more: the sweep takes it away
+                continue
+            if (
+                ledger.has_ended(job)
+                and self._deliveries.of(job).due_at <= now
+                and self._service.progress.may_tell(job_id)
+            ):
+                found.append(job)
+                taken.add(job_id)
+                of_owner[owner] += 1
+        return found
+
+    async def _deliver(self, job: Job) -> None:
+        try:
+            before, content, headers = await asyncio.to_thread(self._message, job)
+            after = self._after(before, *await self._answer(job, content, headers))
+            await asyncio.to_thread(self._deliveries.put, job, after)
+            await asyncio.to_thread(self._service.progress.told, job.id)
+            log.info("job %s: callback: %s after %d attempts: %s", job.id, after.state, after.attempts, after.answer)
+        except JobNotFound:
+            log.info("job %s was deleted before its callback", job.id)
+        except Exception:  # one delivery may fail; it stays due
+            log.exception("job %s: the callback could not be made", job.id)
+
+    def _message(self, job: Job) -> tuple[Delivery, bytes, Headers]:
+        """What to send, after https://www.standardwebhooks.com; its id is the job's in every attempt."""
+        view = self._service.view(job.owner, job.id)
+        event = {
+            "type": f"job.{view.state}",
+            "timestamp": view.ended_at.isoformat() if view.ended_at else None,
+            "data": view.model_dump(mode="json", exclude={"results", "callback"}),
+        }
+        content = json.dumps(event, ensure_ascii=False)
+        now = datetime.now(UTC)
+        signature = Webhook(self._deliveries.secret(job.owner)).sign(job.id, now, content)
+        headers: Headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"glyphq/{__version__}",
+            "webhook-id": job.id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": signature,
+        }
+        return self._deliveries.of(job), content.encode(), headers
+
+    async def _answer(self, job: Job, content: bytes, headers: Headers) -> tuple[int | None, str]:
+        """The status, if there was an answer, and what to say of it."""
+        try:
+            status = await self._outbound.post(job.options.callback_url or "", content, headers)
+        except AddressRefused as error:
+            return None, error.detail
+        except TimeoutError:
+            return None, f"no answer within {_TIMEOUT_SECONDS:.0f} s"
+        except (
+            OSError,
+            UnicodeError,
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+            httpcore.TimeoutException,
+        ) as error:
+            return None, f"{type(error).__name__}: {error}"[:200]
+        return status, f"HTTP {status}"
+
+    def _after(self, before: Delivery, status: int | None, answer: str) -> Delivery:
+        attempts, pauses = before.attempts + 1, self._service.settings.callback_retry_seconds
+        delivery = replace(before, attempts=attempts, answer=answer)
+        if status is not None and 200 <= status < 300:
+            return replace(delivery, state=DeliveryState.DELIVERED)
+        if status == _GONE or attempts > len(pauses):
+            return replace(delivery, state=DeliveryState.GIVEN_UP)
+        pause = pauses[attempts - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # no secret
+        return replace(delivery, due_at=time.time() + pause)
