@@ -23,6 +23,7 @@ from uuid_utils import uuid7
 from glyphq import results
 from glyphq.archive import ArchiveLimits, index_zip
 from glyphq.blobs import LocalBlobs
+from glyphq.callbacks import callback_key
 from glyphq.errors import DamagedObject, IdempotencyMismatch, JobAlreadyEnded, JobNotFound, RowNotFound, StoreFull
 from glyphq.jobs import Counts, End, Job, JobState, Kind, Model, Options, Reason, Rejection, RowStatus
 from glyphq.ledger import (
@@ -972,11 +973,19 @@ class TestSweep:
         assert ledger.sweep(30 * DAY) == 1
         assert list(ledger.blobs.folders("data")) == [young.id]
 
-    @pytest.mark.parametrize("key_of", [lambda job: end_key("local", job.id), lambda _: idempotency_key("local", KEY)])
-    def test_ends_and_keys_without_a_record_are_erased_after_a_day(
+    @pytest.mark.parametrize(
+        "key_of",
+        [
+            lambda job: end_key("local", job.id),
+            lambda job: callback_key("local", job.id),
+            lambda _: idempotency_key("local", KEY),
+        ],
+    )
+    def test_ends_callbacks_and_keys_without_a_record_are_erased_after_a_day(
         self, ledger: Ledger, key_of: Callable[[Job], str]
     ) -> None:
-        job = accepted(ledger, key=KEY)
+        told = Options(callback_url="https://example.org/")
+        job = ledger.accept(replace(prepared(ledger, key=KEY), options=told))
         ledger.cancel(job)
         path_of(ledger, record_key("local", job.id)).unlink()
         age(ledger, key_of(job), 0.99 * DAY)
