@@ -23,7 +23,7 @@ PEERS := litserve mosec
 PEERS_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-crash serve test test-faults soak debian check bench bench-peers bench-training train export evaluate card clean
+.PHONY: help demo demo-crash serve test test-faults soak debian check audit lock bench bench-peers bench-training train export evaluate card clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,18 @@ check: $(VENV)/development  ## lint, types, and who may import whom
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m requirements.audit
+
+audit: $(VENV)/development  ## look the locked packages up among known vulnerabilities
+	$(BIN)/python -m requirements.audit
+
+lock: $(VENV)/development  ## lock what the environments and images are made of, at the newest versions that fit
+	@for set in "api api" "worker worker" "service api worker embedded" "development api worker embedded training dev"; do \
+		set -- $$set; echo "requirements/$$1.txt"; name=$$1; shift; \
+		$(BIN)/uv pip compile --quiet --upgrade pyproject.toml $$(printf -- '--extra %s ' $$@) --universal \
+			--python-version 3.11 --generate-hashes --no-emit-package torch --no-emit-index-url --no-annotate --no-header \
+			-o requirements/$$name.txt; \
+	done
 
 ## measure
 
@@ -102,12 +114,13 @@ $(VENV)/torch:
 		$(PIP) install --no-deps --index-url $(TORCH_INDEX) torch==$(TORCH)
 	@touch $@
 
-$(VENV)/service: $(VENV)/torch pyproject.toml
-	@$(PIP) install -e '.[api,worker,embedded]'
+$(VENV)/service: $(VENV)/torch pyproject.toml requirements/service.txt
+	@$(PIP) install --no-deps --require-hashes -r requirements/service.txt
+	@$(PIP) install --no-deps -e .
 	@touch $@
 
-$(VENV)/development: $(VENV)/service
-	@$(PIP) install -e '.[api,worker,embedded,training,dev]'
+$(VENV)/development: $(VENV)/service requirements/development.txt
+	@$(PIP) install --no-deps --require-hashes -r requirements/development.txt
 	@touch $@
 
 # Each has what its server needs. A .pth file shows it the project's packages besides, torch among them, for each would
