@@ -35,6 +35,7 @@ from glyphq.errors import (
     StoreFull,
     UnsupportedInput,
     UploadInterrupted,
+    UploadTooSlow,
 )
 from glyphq.jobs import Job, Kind, Options
 from glyphq.ledger import Ledger, data_prefix, index_key, input_key, record_key, write_index
@@ -47,6 +48,8 @@ _BUFFER_BYTES = 1 << 20
 _HEAD_BYTES = 512
 _MAX_FIELD_BYTES = 4096
 _MAX_FIELDS = 32
+_MAX_PART_HEADERS = 8
+_MAX_PART_HEADER_BYTES = 4096  # of each one
 _EXTENDED_FILENAME = re.compile(rb"filename\*=(UTF-8|ISO-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE)
 _PIXELS = 784
 _WHITE = 255
@@ -91,9 +94,7 @@ class Upload:
 
     def add(self, data: bytes | memoryview) -> None:
         """More bytes of the last part."""
-        part, limit = self.parts[-1], self.settings.max_upload_bytes
-        if self.size + len(data) > limit:
-            raise _upload_too_large(limit)
+        part = self.parts[-1]
         if len(part.head) < _HEAD_BYTES:
             part.head += bytes(data[: _HEAD_BYTES - len(part.head)])
         part.size += len(data)
@@ -150,30 +151,64 @@ async def receive(request: Request, upload: Upload) -> None:
     if announced.isdigit() and int(announced) > limit:
         raise _upload_too_large(limit, limit_name)
     try:
-        async with asyncio.timeout(settings.max_upload_seconds):
+        async with asyncio.timeout(settings.max_upload_seconds) as deadline:
+            pieces = _pieces(request, settings, limit_name, limit, deadline)
             if media_type == b"multipart/form-data":
-                await _receive_form(request.stream(), upload, parameters.get(b"boundary"))
+                await _receive_form(pieces, upload, parameters.get(b"boundary"))
             elif is_json:
-                await _receive_pixels(request.stream(), upload, limit)
+                await _receive_pixels(pieces, upload)
             else:
                 upload.begin("")
-                async for data in request.stream():
+                async for data in pieces:
                     upload.add(data)
                     await upload.flush()
             await upload.flush(last=True)
     except ClientDisconnect:
         raise UploadInterrupted("The connection ended before the whole body had arrived. Submit again.") from None
     except TimeoutError:
-        raise UploadInterrupted(f"The upload took longer than {settings.max_upload_seconds:,.0f} seconds.") from None
+        raise UploadTooSlow(
+            f"Nothing has come for {settings.max_body_gap_seconds:,g} seconds, or the upload took longer than "
+            f"{settings.max_upload_seconds:,g}. Submit again, a larger upload as several jobs."
+        ) from None
 
 
-async def _receive_form(stream: AsyncIterator[bytes], upload: Upload, boundary: bytes | None) -> None:
+async def _pieces(
+    request: Request, settings: Settings, limit_name: str, limit: int, deadline: asyncio.Timeout
+) -> AsyncIterator[bytes]:
+    """The body, no larger than the limit. A piece that does not come makes the deadline pass; UploadTooSlow is raised
+    when they come but are too small. Only waiting counts: what the disk takes is not the sender's fault.
+    """
+    clock = asyncio.get_running_loop().time
+    gap, least = settings.max_body_gap_seconds, settings.min_body_bytes_per_second
+    received, waited = 0, 0.0
+    asked = clock()
+    end = asked + settings.max_upload_seconds
+    deadline.reschedule(min(end, asked + gap))
+    async for piece in request.stream():
+        waited += clock() - asked
+        deadline.reschedule(end)
+        received += len(piece)
+        if received > limit:
+            raise _upload_too_large(limit, limit_name)
+        if waited > gap and received < least * waited:
+            raise UploadTooSlow(
+                f"The upload came at less than {least:,} bytes a second. Submit again over a faster connection."
+            )
+        yield piece
+        asked = clock()
+        deadline.reschedule(min(end, asked + gap))
+    deadline.reschedule(end)
+
+
+async def _receive_form(pieces: AsyncIterator[bytes], upload: Upload, boundary: bytes | None) -> None:
     if not boundary:
         raise InvalidRequest("The multipart form names no boundary in its Content-Type.")
     form = _Form(upload)
     try:
-        parser = MultipartParser(boundary, form.callbacks())
-        async for data in stream:
+        parser = MultipartParser(
+            boundary, form.callbacks(), max_header_count=_MAX_PART_HEADERS, max_header_size=_MAX_PART_HEADER_BYTES
+        )
+        async for data in pieces:
             parser.write(data)
             await upload.flush()
     except FormParserError as error:
@@ -234,8 +269,10 @@ class _Form:
             self._upload.begin(unquote(encoded[2].decode("ascii", "replace"), encoded[1].decode(), "replace"))
         elif b"filename" in parameters:
             self._upload.begin(parameters[b"filename"].decode("utf-8", "replace"))
+        elif b"name" in parameters:
+            self._field = parameters[b"name"].decode("utf-8", "replace")
         else:
-            self._field = parameters.get(b"name", b"").decode("utf-8", "replace")
+            raise InvalidRequest("A part of the form has neither a name nor a filename.")
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._field is None:
@@ -254,8 +291,9 @@ class _Form:
     def _add_option(self, name: str, value: str) -> None:
         options, rules = self._upload.options, self._upload.charset_rules
         if name == "charset_rules":
-            if len(rules) <= MAX_RULES:  # one too many is enough to be refused
-                rules.append(value)
+            if len(rules) >= MAX_RULES:
+                raise InvalidOption(name, f"A form has at most {MAX_RULES} charset_rules.")
+            rules.append(value)
             return
         if name in options:
             raise InvalidOption(name[:64], f"The option {name[:64]} is given more than once.")
@@ -267,12 +305,10 @@ class _Form:
         self.ended = True
 
 
-async def _receive_pixels(stream: AsyncIterator[bytes], upload: Upload, limit: int) -> None:
+async def _receive_pixels(pieces: AsyncIterator[bytes], upload: Upload) -> None:
     body = bytearray()
-    async for data in stream:
+    async for data in pieces:
         body += data
-        if len(body) > limit:
-            raise _upload_too_large(limit, "max_json_bytes")
     rows = await asyncio.to_thread(_pixel_rows, bytes(body))
     upload.pixels = True
     for number, row in enumerate(rows):
@@ -424,5 +460,5 @@ def _raw_batches(parts: list[Part], unnamed: str, images: int) -> Iterator[pa.Re
         yield raw_batch(names, [part.offset for part in some], [part.size for part in some], first_row=first)
 
 
-def _upload_too_large(limit: int, name: str = "max_upload_bytes") -> LimitExceeded:
+def _upload_too_large(limit: int, name: str) -> LimitExceeded:
     return LimitExceeded(name, limit, f"The upload is larger than {limit:,} bytes. Split it into several jobs.")
