@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from api.docs import add_docs
 from api.events import Events
 from api.images import Images
 from api.problems import add_problem_handlers, document
@@ -50,8 +51,11 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         summary="Hand in a zip of scanned handwritten characters, follow the job, fetch a CSV of what they say.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.include_router(router)
+    add_docs(app)
     add_problem_handlers(app)
     document(app)
     if settings.loopback:
