@@ -1,6 +1,7 @@
 """What browsers are told on every answer: whom to trust with it, and for how long to keep it."""
 
-from starlette.datastructures import MutableHeaders
+from collections.abc import Mapping
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {
@@ -11,7 +12,14 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-_API_HEADERS = {**HEADERS, "Cache-Control": "no-store"}
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+_HEADERS = _raw(HEADERS)
+_API_HEADERS = _raw({**HEADERS, "Cache-Control": "no-store"})
 
 
 class SecurityHeaders:
@@ -24,13 +32,12 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        defaults = _API_HEADERS if scope["path"].startswith("/v1/") else HEADERS
+        defaults = _API_HEADERS if scope["path"].startswith("/v1/") else _HEADERS
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in defaults.items():
-                    headers.setdefault(name, value)
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(field for field in defaults if field[0] not in given)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
