@@ -110,13 +110,13 @@ class Edge(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """In pieces no larger than what a head may yet have, so that the parser never holds more."""
         self._unset_keepalive_if_required()
-        if not self._owes_answer and self._head_due is None:
-            self._await_head()
         left = memoryview(data)
         while left and not (self._deaf or self.transport.is_closing()):
             room = self._settings.max_head_bytes - self._undelivered_bytes
             piece, left = left[:room], left[room:]
             self._parse(piece)
+        if not self._owes_answer and self._head_due is None and not self.transport.is_closing():
+            self._await_head()
 
     def _parse(self, piece: memoryview) -> None:
         self._delivered = False

@@ -152,16 +152,17 @@ async def receive(request: Request, upload: Upload) -> None:
         raise _upload_too_large(limit, limit_name)
     try:
         async with asyncio.timeout(settings.max_upload_seconds) as deadline:
-            pieces = _pieces(request, settings, limit_name, limit, deadline)
-            if media_type == b"multipart/form-data":
-                await _receive_form(pieces, upload, parameters.get(b"boundary"))
-            elif is_json:
-                await _receive_pixels(pieces, upload)
-            else:
-                upload.begin("")
-                async for data in pieces:
-                    upload.add(data)
-                    await upload.flush()
+            with _Pace(deadline, settings) as pace:
+                pieces = _pieces(request, pace, limit_name, limit)
+                if media_type == b"multipart/form-data":
+                    await _receive_form(pieces, upload, parameters.get(b"boundary"))
+                elif is_json:
+                    await _receive_pixels(pieces, upload)
+                else:
+                    upload.begin("")
+                    async for data in pieces:
+                        upload.add(data)
+                        await upload.flush()
             await upload.flush(last=True)
     except ClientDisconnect:
         raise UploadInterrupted("The connection ended before the whole body had arrived. Submit again.") from None
@@ -172,32 +173,59 @@ async def receive(request: Request, upload: Upload) -> None:
         ) from None
 
 
-async def _pieces(
-    request: Request, settings: Settings, limit_name: str, limit: int, deadline: asyncio.Timeout
-) -> AsyncIterator[bytes]:
-    """The body, no larger than the limit. A piece that does not come makes the deadline pass; UploadTooSlow is raised
-    when they come but are too small. Only waiting counts: what the disk takes is not the sender's fault.
+class _Pace:
+    """How fast the body comes. Only waiting counts: what the disk takes is not the sender's fault.
+
+    A context manager: within, the deadline passes when a piece does not come. One timer looks after many pieces, for
+    moving it at each took longer than the piece.
     """
-    clock = asyncio.get_running_loop().time
-    gap, least = settings.max_body_gap_seconds, settings.min_body_bytes_per_second
-    received, waited = 0, 0.0
-    asked = clock()
-    end = asked + settings.max_upload_seconds
-    deadline.reschedule(min(end, asked + gap))
-    async for piece in request.stream():
-        waited += clock() - asked
-        deadline.reschedule(end)
-        received += len(piece)
-        if received > limit:
-            raise _upload_too_large(limit, limit_name)
-        if waited > gap and received < least * waited:
+
+    def __init__(self, deadline: asyncio.Timeout, settings: Settings) -> None:
+        self._loop, self._deadline = asyncio.get_running_loop(), deadline
+        self._gap, self._least = settings.max_body_gap_seconds, settings.min_body_bytes_per_second
+        self._asked: float | None = None  # when a piece was, which has not come
+        self._waited, self._received = 0.0, 0
+
+    def __enter__(self) -> Self:
+        self._timer = self._loop.call_later(self._gap, self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def ask(self) -> None:
+        self._asked = self._loop.time()
+
+    def take(self, piece: bytes) -> int:
+        """The bytes that have come by now. Raises UploadTooSlow when they are too few."""
+        if self._asked is not None:
+            self._waited += self._loop.time() - self._asked
+            self._asked = None
+        self._received += len(piece)
+        if self._waited > self._gap and self._received < self._least * self._waited:
             raise UploadTooSlow(
-                f"The upload came at less than {least:,} bytes a second. Submit again over a faster connection."
+                f"The upload came at less than {self._least:,} bytes a second. Submit again over a faster connection."
             )
+        return self._received
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        due = (self._asked or now) + self._gap
+        if due > now:
+            self._timer = self._loop.call_at(due, self._look)
+        elif not self._deadline.expired():
+            self._deadline.reschedule(now)
+
+
+async def _pieces(request: Request, pace: _Pace, limit_name: str, limit: int) -> AsyncIterator[bytes]:
+    """The body, piece by piece. Raises LimitExceeded when there is too much of it."""
+    pace.ask()
+    async for piece in request.stream():
+        if pace.take(piece) > limit:
+            raise _upload_too_large(limit, limit_name)
         yield piece
-        asked = clock()
-        deadline.reschedule(min(end, asked + gap))
-    deadline.reschedule(end)
+        pace.ask()
+    pace.take(b"")  # nothing more is awaited
 
 
 async def _receive_form(pieces: AsyncIterator[bytes], upload: Upload, boundary: bytes | None) -> None:
