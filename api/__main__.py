@@ -3,16 +3,24 @@
 import argparse
 import gc
 import logging
+import resource
+import socket
+import sys
+from contextlib import suppress
+from functools import partial
 
 import uvicorn
 
 from api.access import LOCAL_OWNER
 from api.app import create_app
+from api.edge import Connections, Edge
+from api.security import SecurityHeaders
 from glyphq.blobs import LocalBlobs
 from glyphq.keys import Keys
 from glyphq.settings import Settings
 
 _GRACE_SECONDS = 5  # for requests under way when the service stops
+_OTHER_FILES = 256  # open at a time beside connections and what they stage: Redis, the store, children
 
 
 def main() -> None:
@@ -23,16 +31,37 @@ def main() -> None:
     settings = Settings()
     if settings.keys_required:
         _print_first_key(settings)
-    address = {"fd": arguments.fd} if arguments.fd is not None else {"host": settings.host, "port": settings.port}
+    _make_room_for_files(2 * settings.max_connections + _OTHER_FILES)
     app = create_app(settings)
     gc.freeze()  # what is loaded stays: collected with the rest, a lone image took a seventh longer
-    uvicorn.run(
-        app,
-        **address,
+    connections = Connections(settings.max_connections, settings.max_connections_per_address)
+    config = uvicorn.Config(
+        SecurityHeaders(app),
+        settings.host,
+        settings.port,
+        http=partial(Edge, settings, connections),  # type: ignore[arg-type]  # it is called and nothing else
+        ws="none",
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    # As a socket: uvicorn takes the number of one for a Unix socket, whose clients have no address.
+    listeners = [socket.socket(fileno=arguments.fd)] if arguments.fd is not None else None
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(listeners)
+
+
+def _make_room_for_files(needed: int) -> None:
+    """Shells and init systems allow 1024 open files unless a program asks for more."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY or allowed >= needed:
+        return
+    if most != resource.RLIM_INFINITY and most < needed:
+        sys.exit(
+            f"error: {needed:,} files may have to be open at once, and the system allows {most:,}. "
+            "Raise `ulimit -Hn`, or lower GLYPHQ_MAX_CONNECTIONS."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
 
 
 def _print_first_key(settings: Settings) -> None:

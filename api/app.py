@@ -9,6 +9,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api.access import Access
 from api.callbacks import Callbacks
+from api.docs import add_docs
 from api.events import Events
 from api.images import Images
 from api.problems import add_problem_handlers, document
@@ -69,9 +70,12 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         summary="Hand in a zip of scanned handwritten characters, follow the job, fetch a CSV of what they say.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.include_router(router)
     app.include_router(open_router)
+    add_docs(app)
     add_problem_handlers(app)
     document(app)
     hosts = settings.allowed_hosts

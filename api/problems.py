@@ -35,10 +35,12 @@ from glyphq.errors import (
     StoreFull,
     UnsupportedInput,
     UploadInterrupted,
+    UploadTooSlow,
 )
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
+_ENDS_THE_CONNECTION = (408, 413, 429, 503, 507)  # the rest of the upload is not waited for
 
 # status, title, and a detail that shows OpenAPI's readers what to expect
 _PROBLEMS: dict[type[GlyphqError], tuple[int, str, str]] = {
@@ -49,6 +51,7 @@ _PROBLEMS: dict[type[GlyphqError], tuple[int, str, str]] = {
     InvalidArchive: (422, "The archive cannot be trusted", "The zip is truncated: its end record is missing."),
     LimitExceeded: (413, "The input is over a limit", "The upload is larger than 4294967296 bytes."),
     UploadInterrupted: (400, "The upload was interrupted", "The form ended before its last boundary."),
+    UploadTooSlow: (408, "The upload was too slow", "Nothing has come for 30 seconds. Submit again."),
     IdempotencyMismatch: (422, "The Idempotency-Key was used for another request", "Use a new Idempotency-Key."),
     CrossSiteRefused: (403, "Pages of other sites may not use this service", "The request came from another site."),
     KeyRefused: (401, "A key is needed", "Send a key as: Authorization: Bearer KEY"),
@@ -91,9 +94,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def http_error(_: Request, error: HTTPException) -> JSONResponse:
-        phrase = HTTPStatus(error.status_code).phrase
-        code = phrase.lower().replace(" ", "-")
-        answer = problem(error.status_code, code, phrase, f"{error.detail}. The API is described at /docs.", {})
+        answer = http_problem(error.status_code, f"{error.detail}. The API is described at /docs.")
         answer.headers.update(error.headers or {})
         return answer
 
@@ -128,11 +129,17 @@ def problem(status: int, code: str, title: str, detail: str, fields: Mapping[str
     headers = {}
     if status in (503, 507):
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if status in (413, 429, 503, 507):
+    if status in _ENDS_THE_CONNECTION:
         headers["Connection"] = "close"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)
+
+
+def http_problem(status: int, detail: str) -> JSONResponse:
+    """What is wrong in terms of HTTP alone: the status' own phrase is code and title."""
+    phrase = HTTPStatus(status).phrase
+    return problem(status, phrase.lower().replace(" ", "-"), phrase, detail, {})
 
 
 def responses(*errors: type[GlyphqError]) -> dict[int | str, dict[str, Any]]:

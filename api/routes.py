@@ -45,6 +45,7 @@ from glyphq.errors import (
     StoreFull,
     UnsupportedInput,
     UploadInterrupted,
+    UploadTooSlow,
 )
 from glyphq.jobs import FILENAME_ENCODINGS, MAX_TOP_K, Invert, Job, JobState, Options, View
 from glyphq.labels import LABELS, NAMED_CHARSETS
@@ -192,8 +193,8 @@ async def _query_options(
         {"type": "string"}}}},
         200: {"model": JobView, "description": "Waited for (`Prefer: wait=N`) and ended."},
         **responses(
-            InvalidRequest, UploadInterrupted, LimitExceeded, Overloaded, UnsupportedInput, EmptyInput, InvalidArchive,
-            InvalidOption, IdempotencyMismatch, StoreError, StoreFull,
+            InvalidRequest, UploadInterrupted, UploadTooSlow, LimitExceeded, Overloaded, UnsupportedInput, EmptyInput,
+            InvalidArchive, InvalidOption, IdempotencyMismatch, StoreError, StoreFull,
         ),
     },
 )  # fmt: skip
@@ -368,7 +369,6 @@ def get_results(
     headers = {
         "Glyphq-Complete": str(end is not None).lower(),
         "Content-Disposition": f'attachment; filename="{job.id}.{chosen}"',
-        "X-Content-Type-Options": "nosniff",
     }
     return StreamingResponse(body, media_type=_MEDIA_TYPES[chosen], headers=headers)
 
@@ -384,7 +384,6 @@ def _json_body(job: Job, rows: Iterator[pa.RecordBatch], *, complete: bool) -> I
 
 
 _PICTURE_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Cache-Control": "private, max-age=3600",
 }

@@ -36,6 +36,7 @@ from glyphq.errors import (
     StoreFull,
     UnsupportedInput,
     UploadInterrupted,
+    UploadTooSlow,
 )
 from glyphq.jobs import Job, Kind, Options
 from glyphq.ledger import Ledger, data_prefix, index_key, input_key, record_key, write_index
@@ -48,6 +49,8 @@ _BUFFER_BYTES = 1 << 20
 _HEAD_BYTES = 512
 _MAX_FIELD_BYTES = 4096
 _MAX_FIELDS = 32
+_MAX_PART_HEADERS = 8
+_MAX_PART_HEADER_BYTES = 4096  # of each one
 _EXTENDED_FILENAME = re.compile(rb"filename\*=(UTF-8|ISO-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE)
 _PIXELS = 784
 _WHITE = 255
@@ -93,9 +96,7 @@ class Upload:
 
     def add(self, data: bytes | memoryview) -> None:
         """More bytes of the last part."""
-        part, limit = self.parts[-1], self.settings.max_upload_bytes
-        if self.size + len(data) > limit:
-            raise _upload_too_large(limit)
+        part = self.parts[-1]
         self.share.charge(len(data))
         if len(part.head) < _HEAD_BYTES:
             part.head += bytes(data[: _HEAD_BYTES - len(part.head)])
@@ -153,30 +154,92 @@ async def receive(request: Request, upload: Upload) -> None:
     if announced.isdigit() and int(announced) > limit:
         raise _upload_too_large(limit, limit_name)
     try:
-        async with asyncio.timeout(settings.max_upload_seconds):
-            if media_type == b"multipart/form-data":
-                await _receive_form(request.stream(), upload, parameters.get(b"boundary"))
-            elif is_json:
-                await _receive_pixels(request.stream(), upload, limit)
-            else:
-                upload.begin("")
-                async for data in request.stream():
-                    upload.add(data)
-                    await upload.flush()
+        async with asyncio.timeout(settings.max_upload_seconds) as deadline:
+            with _Pace(deadline, settings) as pace:
+                pieces = _pieces(request, pace, limit_name, limit)
+                if media_type == b"multipart/form-data":
+                    await _receive_form(pieces, upload, parameters.get(b"boundary"))
+                elif is_json:
+                    await _receive_pixels(pieces, upload)
+                else:
+                    upload.begin("")
+                    async for data in pieces:
+                        upload.add(data)
+                        await upload.flush()
             await upload.flush(last=True)
     except ClientDisconnect:
         raise UploadInterrupted("The connection ended before the whole body had arrived. Submit again.") from None
     except TimeoutError:
-        raise UploadInterrupted(f"The upload took longer than {settings.max_upload_seconds:,.0f} seconds.") from None
+        raise UploadTooSlow(
+            f"Nothing has come for {settings.max_body_gap_seconds:,g} seconds, or the upload took longer than "
+            f"{settings.max_upload_seconds:,g}. Submit again, a larger upload as several jobs."
+        ) from None
 
 
-async def _receive_form(stream: AsyncIterator[bytes], upload: Upload, boundary: bytes | None) -> None:
+class _Pace:
+    """How fast the body comes. Only waiting counts: what the disk takes is not the sender's fault.
+
+    A context manager: within, the deadline passes when a piece does not come. One timer looks after many pieces, for
+    moving it at each took longer than the piece.
+    """
+
+    def __init__(self, deadline: asyncio.Timeout, settings: Settings) -> None:
+        self._loop, self._deadline = asyncio.get_running_loop(), deadline
+        self._gap, self._least = settings.max_body_gap_seconds, settings.min_body_bytes_per_second
+        self._asked: float | None = None  # when a piece was, which has not come
+        self._waited, self._received = 0.0, 0
+
+    def __enter__(self) -> Self:
+        self._timer = self._loop.call_later(self._gap, self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def ask(self) -> None:
+        self._asked = self._loop.time()
+
+    def take(self, piece: bytes) -> int:
+        """The bytes that have come by now. Raises UploadTooSlow when they are too few."""
+        if self._asked is not None:
+            self._waited += self._loop.time() - self._asked
+            self._asked = None
+        self._received += len(piece)
+        if self._waited > self._gap and self._received < self._least * self._waited:
+            raise UploadTooSlow(
+                f"The upload came at less than {self._least:,} bytes a second. Submit again over a faster connection."
+            )
+        return self._received
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        due = (self._asked or now) + self._gap
+        if due > now:
+            self._timer = self._loop.call_at(due, self._look)
+        elif not self._deadline.expired():
+            self._deadline.reschedule(now)
+
+
+async def _pieces(request: Request, pace: _Pace, limit_name: str, limit: int) -> AsyncIterator[bytes]:
+    """The body, piece by piece. Raises LimitExceeded when there is too much of it."""
+    pace.ask()
+    async for piece in request.stream():
+        if pace.take(piece) > limit:
+            raise _upload_too_large(limit, limit_name)
+        yield piece
+        pace.ask()
+    pace.take(b"")  # nothing more is awaited
+
+
+async def _receive_form(pieces: AsyncIterator[bytes], upload: Upload, boundary: bytes | None) -> None:
     if not boundary:
         raise InvalidRequest("The multipart form names no boundary in its Content-Type.")
     form = _Form(upload)
     try:
-        parser = MultipartParser(boundary, form.callbacks())
-        async for data in stream:
+        parser = MultipartParser(
+            boundary, form.callbacks(), max_header_count=_MAX_PART_HEADERS, max_header_size=_MAX_PART_HEADER_BYTES
+        )
+        async for data in pieces:
             parser.write(data)
             await upload.flush()
     except FormParserError as error:
@@ -237,8 +300,10 @@ class _Form:
             self._upload.begin(unquote(encoded[2].decode("ascii", "replace"), encoded[1].decode(), "replace"))
         elif b"filename" in parameters:
             self._upload.begin(parameters[b"filename"].decode("utf-8", "replace"))
+        elif b"name" in parameters:
+            self._field = parameters[b"name"].decode("utf-8", "replace")
         else:
-            self._field = parameters.get(b"name", b"").decode("utf-8", "replace")
+            raise InvalidRequest("A part of the form has neither a name nor a filename.")
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._field is None:
@@ -257,8 +322,9 @@ class _Form:
     def _add_option(self, name: str, value: str) -> None:
         options, rules = self._upload.options, self._upload.charset_rules
         if name == "charset_rules":
-            if len(rules) <= MAX_RULES:  # one too many is enough to be refused
-                rules.append(value)
+            if len(rules) >= MAX_RULES:
+                raise InvalidOption(name, f"A form has at most {MAX_RULES} charset_rules.")
+            rules.append(value)
             return
         if name in options:
             raise InvalidOption(name[:64], f"The option {name[:64]} is given more than once.")
@@ -270,12 +336,10 @@ class _Form:
         self.ended = True
 
 
-async def _receive_pixels(stream: AsyncIterator[bytes], upload: Upload, limit: int) -> None:
+async def _receive_pixels(pieces: AsyncIterator[bytes], upload: Upload) -> None:
     body = bytearray()
-    async for data in stream:
+    async for data in pieces:
         body += data
-        if len(body) > limit:
-            raise _upload_too_large(limit, "max_json_bytes")
     rows = await asyncio.to_thread(_pixel_rows, bytes(body))
     upload.pixels = True
     for number, row in enumerate(rows):
@@ -427,5 +491,5 @@ def _raw_batches(parts: list[Part], unnamed: str, images: int) -> Iterator[pa.Re
         yield raw_batch(names, [part.offset for part in some], [part.size for part in some], first_row=first)
 
 
-def _upload_too_large(limit: int, name: str = "max_upload_bytes") -> LimitExceeded:
+def _upload_too_large(limit: int, name: str) -> LimitExceeded:
     return LimitExceeded(name, limit, f"The upload is larger than {limit:,} bytes. Split it into several jobs.")

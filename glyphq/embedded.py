@@ -305,8 +305,6 @@ def _listener(host: str, port: int) -> Iterator[socket.socket]:
     except OSError as error:
         raise SetupError(f"{host}:{port} cannot be bound: {error.strerror}. Choose another with --port.") from error
     with listener:
-        # uvicorn takes an inherited socket for a Unix one and would leave Nagle's delay on: 40 ms an answer.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
 

@@ -8,6 +8,7 @@ GlyphqError
  |   |- InvalidArchive
  |   |- LimitExceeded
  |   |- UploadInterrupted
+ |   |   `- UploadTooSlow
  |   |- IdempotencyMismatch
  |   `- CrossSiteRefused
  |- KeyRefused                the caller is not let in, or not so often
@@ -91,6 +92,12 @@ class UploadInterrupted(InvalidRequest):
     """Raised when fewer bytes arrived than were announced."""
 
     code = "upload-interrupted"
+
+
+class UploadTooSlow(UploadInterrupted):
+    """Raised when a body comes so slowly that it holds a connection for nothing."""
+
+    code = "upload-too-slow"
 
 
 class IdempotencyMismatch(InvalidRequest):

@@ -44,6 +44,15 @@ class Settings(BaseSettings):
     )
     max_wait_seconds: float = Field(30.0, gt=0, description="The longest that `Prefer: wait` holds a request.")
 
+    # What strangers may hold open.
+    max_connections: int = Field(1000, gt=0, description="Open connections; one more is let in for one that idles.")
+    max_connections_per_address: int = Field(
+        250, ge=0, description="Of one client address; 0 behind a proxy, whose address every client has: no limit."
+    )
+    head_seconds: float = Field(10.0, gt=0, description="For a whole request head, from the connection's first moment.")
+    max_head_bytes: int = Field(64 * KIB, ge=KIB, description="The largest request head: line and header fields.")
+    max_answer_gap_seconds: float = Field(60.0, gt=0, description="A client that takes nothing for so long is cut off.")
+
     # What one key may that says nothing else, and its owner.
     key_requests_per_minute: int = Field(6000, gt=0)
     key_open_jobs: int = Field(100, gt=0, description="Jobs that have not ended, but for single images and the like.")
@@ -63,6 +72,10 @@ class Settings(BaseSettings):
     max_uploads: int = Field(64, gt=0, description="Uploads over `inline_bytes` at once.")
     max_upload_bytes: int = Field(4 * GIB, gt=0)
     max_upload_seconds: float = Field(6 * 3600.0, gt=0)
+    max_body_gap_seconds: float = Field(30.0, gt=0, description="Between two pieces of a request's body.")
+    min_body_bytes_per_second: int = Field(
+        1024, ge=0, description="On average, once a body has been awaited that long."
+    )
     max_entries: int = Field(2_000_000, gt=0, description="Entries in one archive.")
     max_entry_bytes: int = Field(64 * MIB, gt=0, description="One image file, unpacked.")
     max_unpacked_bytes: int = Field(64 * GIB, gt=0, description="All files of an archive, unpacked.")
