@@ -10,6 +10,7 @@ Time and memory are bounded by the pixels, not by what the file promises: see `_
 """
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -26,8 +27,8 @@ from glyphq.jobs import Reason, Rejection
 Gray = NDArray[np.uint8]
 
 _MAX_SIDE = 65_535  # JPEG's; Pillow takes 12 bytes a line besides the pixels, so that 1x100,000,000 takes 1.9 GB
-_MOST_FOR_LIBPNG = 1 << 20  # bytes of IDAT: libpng inflates what follows the last row too, at 1,032 to 1; Pillow stops
-_MAX_CHUNKS = 1 << 17  # of a PNG: Pillow takes 6 us for each; an encoder's have 8 KB, so that 64 MB are 8,192
+_MOST_FOR_LIBPNG = 1 << 20  # bytes: libpng inflates what follows the last row too, at 1,032 to 1; Pillow stops
+_MAX_CHUNKS = 1 << 17  # of a PNG, or segments of a JPEG: Pillow takes 6 us for each; encoders make them 8 KB long
 _MAX_SCANS = 100  # of a JPEG: each goes over all pixels, and may be 14 bytes long; encoders write about ten
 _MAX_TILES = 1 << 19  # strips or tiles of a TIFF: Pillow takes 300 bytes for each; 100 megapixels in 16x16 have 400,000
 _MAX_BANDS = 6  # Pillow's MAX_SAMPLESPERPIXEL: a TIFF may keep the tiles of each band apart
@@ -52,6 +53,7 @@ _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # lengths of the header that foll
 _PLAIN_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"tEXt", b"tIME"))
 _GRAY, _RGB = 0, 2  # PNG colour types
 _PNG_CHUNK, _PNG_CHECKSUM, _PNG_HEADER = (struct.Struct(form) for form in (">I4s", ">I", ">IIBBBBB"))
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # none of those that stand within a scan's data
 _EXIF_ORIENTATION = 0x0112
 _PHOTOMETRIC = 262  # TIFF tag; 0 is WhiteIsZero
 _OFFSETS = (273, 324)  # TIFF tags: where its strips or tiles are
@@ -130,7 +132,7 @@ def _plain_png(data: bytes) -> tuple[int, int] | None:
     Raises ValueError when it is cut short, a checksum is wrong or its chunks are too many: Pillow would accept one that
     lost only its end.
     """
-    position, kind, plain, length, compressed, chunks = len(_PNG), b"", True, len(data), 0, 0
+    position, kind, plain, length, chunks = len(_PNG), b"", len(data) <= _MOST_FOR_LIBPNG, len(data), 0
     while kind != b"IEND":
         size, kind = _PNG_CHUNK.unpack_from(data, position) if position + 8 <= length else (length, b"")
         end = position + 8 + size
@@ -139,12 +141,11 @@ def _plain_png(data: bytes) -> tuple[int, int] | None:
         if zlib.crc32(data[position + 4 : end]) != _PNG_CHECKSUM.unpack_from(data, end)[0]:
             raise ValueError("a checksum is wrong")
         plain = plain and kind in _PLAIN_CHUNKS
-        compressed += size if kind == b"IDAT" else 0
         chunks += 1
         if chunks > _MAX_CHUNKS:
             raise ValueError(f"it has more than {_MAX_CHUNKS:,} chunks")
         position = end + 4
-    if not plain or compressed > _MOST_FOR_LIBPNG or data[12:16] != b"IHDR":
+    if not plain or data[12:16] != b"IHDR":
         return None
     width, height, depth, colour, _, _, interlace = _PNG_HEADER.unpack_from(data, 16)
     usual = interlace == 0 and depth <= 8 and (colour == _GRAY or (colour == _RGB and depth == 8))
@@ -156,8 +157,8 @@ def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
 
     Raises ValueError for one with more scans than any encoder makes.
     """
-    if data.count(b"\xff\xda") > _MAX_SCANS:  # within a scan's data no other byte than 0 or RST follows FF
-        raise ValueError(f"it has more than {_MAX_SCANS} scans")
+    if len(data) > 4 * _MAX_CHUNKS or data.count(b"\xff\xda") > _MAX_SCANS:  # else it cannot have too many
+        _check_scans(data)
     if not data.endswith(b"\xff\xd9"):
         return None
     for marker, body in _jpeg_segments(data):
@@ -179,6 +180,17 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield marker, data[position + 4 : position + 2 + length]
         position += 2 + length
+
+
+def _check_scans(data: bytes) -> None:
+    """Raise ValueError where a JPEG has too many scans or segments before its end; what a phone appends is its own."""
+    scans, segments, position = 0, 0, 2
+    while (found := _JPEG_MARKER.search(data, position)) and found[0] != b"\xff\xd9":
+        scans += found[0] == b"\xff\xda"
+        segments += 1
+        if scans > _MAX_SCANS or segments > _MAX_CHUNKS:
+            raise ValueError(f"it has more than {_MAX_SCANS} scans or {_MAX_CHUNKS:,} segments")
+        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
 
 
 def _by_cv2(data: bytes) -> Gray | None:

@@ -357,6 +357,12 @@ def jpeg_of_scans(width: int, height: int, scans: int) -> bytes:
     return data[:last] + data[last:-2] * scans + b"\xff\xd9"
 
 
+def with_comment(jpeg: bytes) -> bytes:
+    """With an end in a comment right behind the first scan."""
+    behind = jpeg.index(b"\xff\xc4", jpeg.index(b"\xff\xda"))
+    return jpeg[:behind] + b"\xff\xfe\0\4\xff\xd9" + jpeg[behind:]
+
+
 def jpeg_header(width: int, height: int) -> bytes:
     frame = struct.pack(">BHHBBBB", 8, height, width, 1, 1, 0x11, 0)
     return b"\xff\xd8\xff\xc0" + struct.pack(">H", 2 + len(frame)) + frame + b"\xff\xd9"
@@ -415,6 +421,10 @@ IMAGES = (
     Case("png that is its signature", lambda: b"\x89PNG\r\n\x1a\n", ("damaged_image",)),
     Case("jpeg of 65,500 x 65,500", lambda: jpeg_header(65_500, 65_500), ("too_many_pixels",)),
     Case("jpeg of 5,000 scans", lambda: jpeg_of_scans(2000, 2000, 5000), ("damaged_image",)),
+    Case("jpeg of 5,000 scans behind the end of another in a comment",
+         lambda: with_comment(jpeg_of_scans(2000, 2000, 5000)), ("damaged_image",)),
+    Case("jpeg of a million segments", lambda: b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000 + saved("JPEG")[2:],
+         ("damaged_image",)),
     Case("jpeg with an Exif of 3,000 times a megabyte", lambda: jpeg_with_exif(exif_bomb(3000, MIB)), ("classified",)),
     Case("jpeg that is its end", lambda: b"\xff\xd8\xff\xd9", ("damaged_image",)),
     Case("tiff one pixel wide and 100,000,000 high",
