@@ -23,7 +23,7 @@ PEERS := litserve mosec
 PEERS_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-crash serve test test-faults soak debian check audit lock bench bench-peers bench-training train export evaluate card clean
+.PHONY: help demo demo-crash serve test test-faults soak fuzz debian check audit lock bench bench-peers bench-training train export evaluate card clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test-faults: $(VENV)/development debian  ## break a service in every way there i
 
 soak: $(VENV)/development debian  ## break a service at random for MINUTES under load, then count every row
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED) $(SOAK_ARGS)
+
+fuzz: $(VENV)/development  ## hand made-up bytes for MINUTES to what reads strangers' zips, images, requests and names
+	$(BIN)/python -m tests.hostile.fuzz --minutes $(MINUTES) --seed $(SEED)
 
 debian:  # what tests need beside Python packages: installed by root on Debian, else named
 	@missing=$$(for package in $(DEBIAN); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \

@@ -20,7 +20,7 @@ from api.schemas import REQUIRED_CHECKS, CallbackSecret, JobPage, JobView, Readi
 from api.service import Service
 from api.uploads import Upload, receive
 from glyphq import results
-from glyphq.charset_rules import MAX_RULE_CHARACTERS, MAX_RULES
+from glyphq.charset_rules import MAX_MATCHED_CHARACTERS, MAX_RULE_CHARACTERS, MAX_RULES
 from glyphq.errors import (
     CrossSiteRefused,
     DamagedObject,
@@ -209,7 +209,8 @@ async def submit(
             description="`GLOB=CHARSET`, may be repeated: what can occur on scans whose file name matches the glob. "
             "The first rule that matches counts; `charset` is for the rest. Globs are those of a shell, case-sensitive "
             "and on the whole name as it stands in the results; `*` crosses `/` too. "
-            f"At most {MAX_RULES} rules of {MAX_RULE_CHARACTERS} characters.",
+            f"At most {MAX_RULES} rules of {MAX_RULE_CHARACTERS} characters; none matches a name of more than "
+            f"{MAX_MATCHED_CHARACTERS:,}.",
             examples=[["dates/*=digits", "*=letters"]],
         ),
     ] = [],  # noqa: B006  # FastAPI makes a new one for each request

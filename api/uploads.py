@@ -89,9 +89,7 @@ class Upload:
     def begin(self, name: str) -> None:
         limit = self.settings.max_form_images
         if len(self.parts) >= limit:
-            raise LimitExceeded(
-                "max_form_images", limit, f"One request takes at most {limit:,} images. Put them in a zip."
-            )
+            raise _too_many_images(limit)
         self.parts.append(Part(name, self.size))
 
     def add(self, data: bytes | memoryview) -> None:
@@ -340,6 +338,8 @@ async def _receive_pixels(pieces: AsyncIterator[bytes], upload: Upload) -> None:
     body = bytearray()
     async for data in pieces:
         body += data
+    if body.count(b",") > _PIXELS * upload.settings.max_form_images:  # before each takes the 72 bytes of an object
+        raise _too_many_images(upload.settings.max_form_images)
     rows = await asyncio.to_thread(_pixel_rows, bytes(body))
     upload.pixels = True
     for number, row in enumerate(rows):
@@ -489,6 +489,10 @@ def _raw_batches(parts: list[Part], unnamed: str, images: int) -> Iterator[pa.Re
         some = parts[first : first + images]
         names = [part.name or unnamed for part in some]
         yield raw_batch(names, [part.offset for part in some], [part.size for part in some], first_row=first)
+
+
+def _too_many_images(limit: int) -> LimitExceeded:
+    return LimitExceeded("max_form_images", limit, f"One request takes at most {limit:,} images. Put them in a zip.")
 
 
 def _upload_too_large(limit: int, name: str) -> LimitExceeded:

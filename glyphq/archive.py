@@ -91,7 +91,7 @@ _UNIX_HOSTS = (3, 19)  # 4.4.2: UNIX and OS X keep the file's mode in the upper 
 _UNIX_TYPE, _UNIX_FOLDER, _UNIX_FILE = 0o170000, 0o040000, 0o100000
 _DOS_FOLDER = 0x10
 _ZIP64_FIELD, _UNICODE_PATH_FIELD = 0x0001, 0x7075  # 4.5.3, 4.6.9
-_BLOCK = 65_536  # entries whose names are Python strings at once
+_BLOCK, _BLOCK_BYTES = 65_536, 1 << 23  # entries, and bytes of the directory, whose names are Python strings at once
 _GAP_BYTES = 64 * 1024  # two entries closer than this are read in one go
 _LITTER = r"(^|/)(__MACOSX/|\._[^/]*$|\.DS_Store$|(?i:thumbs\.db|desktop\.ini)$)"
 _FAULTS = (
@@ -112,6 +112,8 @@ _MAGIC: tuple[tuple[bytes, Sniffed], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"II*\x00", "tiff"),
     (b"MM\x00*", "tiff"),
+    (b"II+\x00", "tiff"),  # BigTIFF
+    (b"MM\x00+", "tiff"),
     (b"\x1f\x8b\x08", "archive"),  # gzip
     (b"7z\xbc\xaf\x27\x1c", "archive"),
     (b"Rar!\x1a\x07", "archive"),
@@ -136,7 +138,7 @@ class ArchiveLimits:
 class ZipIndex:
     """The rows of an archive in the order of its directory; folders and the litter of desktops are only counted."""
 
-    names: pa.LargeStringArray
+    names: pa.ChunkedArray  # of large_string
     entries: NDArray[np.void]  # of _ENTRY
     ignored: int
     limits: ArchiveLimits
@@ -163,7 +165,8 @@ class ZipIndex:
         rejections: list[Rejection | None] = [None] * len(entries)
         for position in np.flatnonzero(entries["fault"]):
             rejections[position] = _rejection(entries[position], self.limits)
-        return _index_batch(first, self.names.slice(first, last - first).cast(pa.string()), entries, rejections)
+        names = self.names.slice(first, last - first).combine_chunks().cast(pa.string())
+        return _index_batch(first, names, entries, rejections)
 
 
 def index_zip(file: BinaryIO, limits: ArchiveLimits, filename_encoding: str) -> ZipIndex:
@@ -191,14 +194,13 @@ def index_zip(file: BinaryIO, limits: ArchiveLimits, filename_encoding: str) -> 
         raise EmptyInput("The zip has no entries. Put the images into it and submit it again.")
     headers: NDArray[np.void] = np.ndarray((len(directory) - 45,), _CENTRAL, directory, strides=(1,))[starts]
     entries = _entries(headers, directory, starts, end.directory_offset)
-    names = pa.concat_arrays(
-        [
-            _names(directory, starts[at : at + _BLOCK], headers[at : at + _BLOCK], filename_encoding)
-            for at in range(0, len(starts), _BLOCK)
-        ]
-    )
     unix_type = np.where(np.isin(headers["made_by"] >> 8, _UNIX_HOSTS), headers["external"] >> 16, 0) & _UNIX_TYPE
-    kept = ~(_is_folder(names, headers, entries, unix_type) | _mask(pc.match_substring_regex(names, _LITTER)))
+    kept, kept_names = np.empty(len(starts), np.bool_), []
+    for block in _blocks(starts):  # for names of 64 KB may fill the directory
+        names = _names(directory, starts[block], headers[block], filename_encoding)
+        folders = _is_folder(names, headers[block], entries[block], unix_type[block])
+        kept[block] = ~(folders | _mask(pc.match_substring_regex(names, _LITTER)))
+        kept_names.append(names.filter(pa.array(kept[block])))
     if not kept.any():
         raise EmptyInput(
             f"The zip has only folders and files that desktops leave behind ({len(kept):,} entries), no image. "
@@ -207,7 +209,7 @@ def index_zip(file: BinaryIO, limits: ArchiveLimits, filename_encoding: str) -> 
     entries["fault"] = _faults(headers, entries, unix_type, limits)
     entries = entries[kept]
     _check_unpacked(entries, limits)
-    return ZipIndex(names.filter(pa.array(kept)), entries, len(kept) - len(entries), limits)
+    return ZipIndex(pa.chunked_array(kept_names), entries, len(kept) - len(entries), limits)
 
 
 def raw_batch(names: Sequence[str], offsets: Sequence[int], sizes: Sequence[int], first_row: int = 0) -> pa.RecordBatch:
@@ -402,6 +404,16 @@ def _walk(directory: bytes, limits: ArchiveLimits) -> NDArray[np.int64]:
     if at != len(directory):
         raise InvalidArchive(f"The zip's directory is damaged after {len(starts):,} entries. Zip it again.")
     return np.array(starts, np.int64)
+
+
+def _blocks(starts: NDArray[np.int64]) -> Iterator[slice]:
+    """The entries in turn, as many at once as may have their names decoded; at least one."""
+    first = 0
+    while first < len(starts):
+        within = int(np.searchsorted(starts, starts[first] + _BLOCK_BYTES))
+        last = max(first + 1, min(within, first + _BLOCK))
+        yield slice(first, last)
+        first = last
 
 
 def _entries(

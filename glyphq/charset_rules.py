@@ -13,6 +13,8 @@ from glyphq.labels import charset_classes
 
 MAX_RULES = 100
 MAX_RULE_CHARACTERS = 500
+MAX_MATCHED_CHARACTERS = 4096
+"""Of a file name; Linux' PATH_MAX. A zip may hold one of 65,535, for which a hundred bad globs take 5 s."""
 
 _OPTION = "charset_rules"
 _FORM = "A rule is GLOB=CHARSET, for example dates/*=digits."
@@ -59,13 +61,14 @@ def parse_rules(texts: Sequence[str]) -> tuple[CharsetRule, ...]:
 def charset_chooser(rules: Sequence[CharsetRule], otherwise: str) -> Callable[[str], str]:
     """A function from a file name to the charset of the first rule that matches it, or else `otherwise`.
 
-    A glob matches as in `fnmatch.fnmatchcase`: the whole name, case-sensitively, and `*` crosses `/`.
+    A glob matches as in `fnmatch.fnmatchcase`: the whole name, case-sensitively, and `*` crosses `/`. No glob matches a
+    name of more than MAX_MATCHED_CHARACTERS.
     """
     pattern = re.compile("|".join(f"({translate(rule.glob)})" for rule in rules))
     charsets = (otherwise, *(rule.charset for rule in rules))
 
     def charset_of(name: str) -> str:
-        matching = pattern.match(name)
+        matching = pattern.match(name) if len(name) <= MAX_MATCHED_CHARACTERS else None
         return charsets[(matching.lastindex or 0) if matching else 0]
 
     return charset_of

@@ -23,7 +23,10 @@ CONFIDENCE_STEPS = 10_000
 """Confidences are shown with four decimals, in every form rounded alike."""
 
 _MODEL_DIGEST, _MODEL_ENGINE = b"glyphq.model_digest", b"glyphq.model_engine"
-_FORMULA = r"^[=+\-@\t\r]"  # https://owasp.org/www-community/attacks/CSV_Injection
+# https://owasp.org/www-community/attacks/CSV_Injection: what begins a formula, full-width forms and all, behind any
+# blanks, where a field starts, or where one starts for a spreadsheet that parts fields at semicolons or tabs.
+_FORMULA = r"(^|[;\t\r\n])([\p{Z}\p{Cf}]*[=+\-@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}])"
+_BREAK = r"^[\t\r\n]"
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"  # all but tab and line breaks
 _NEEDS_QUOTES = r'[",\r\n]'  # RFC 4180
 
@@ -250,6 +253,7 @@ def _confidence_texts() -> pa.StringArray:
 def _csv_text(texts: pa.StringArray) -> pa.StringArray:
     """Made harmless and quoted, each only where needed."""
     texts = pc.replace_substring_regex(texts, _CONTROL, "\ufffd")
-    texts = pc.if_else(pc.match_substring_regex(texts, _FORMULA), pc.binary_join_element_wise("'", texts, ""), texts)
+    texts = pc.replace_substring_regex(texts, _FORMULA, r"\1'\2")
+    texts = pc.if_else(pc.match_substring_regex(texts, _BREAK), pc.binary_join_element_wise("'", texts, ""), texts)
     quoted = pc.binary_join_element_wise('"', pc.replace_substring(texts, '"', '""'), '"', "")
     return pc.if_else(pc.match_substring_regex(texts, _NEEDS_QUOTES), quoted, texts)

@@ -592,6 +592,7 @@ class TestRawInputs:
         (b"RIFF\0\0\0\0WAVEfmt ", None),
         (b"II*\0", "tiff"),
         (b"MM\0*", "tiff"),
+        (b"II+\0", "tiff"),
         (b"BM" + bytes(12) + b"\x28\0\0\0", "bmp"),
         (b"BM is how this text begins", None),
         (b"\x1f\x8b\x08\0", "archive"),

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyphq.charset_rules import MAX_RULE_CHARACTERS, MAX_RULES, CharsetRule, charset_chooser, parse_rules
+from glyphq.charset_rules import (
+    MAX_MATCHED_CHARACTERS,
+    MAX_RULE_CHARACTERS,
+    MAX_RULES,
+    CharsetRule,
+    charset_chooser,
+    parse_rules,
+)
 from glyphq.errors import InvalidOption
 
 globs = st.text("ab/*?[]!-^&|~.\\({=\n", min_size=1, max_size=8)
@@ -51,6 +58,10 @@ class TestMatching:
         expected = (charset for glob, charset in zip(chosen, charsets, strict=True) if fnmatchcase(name, glob))
         rules = [f"{glob}={charset}" for glob, charset in zip(chosen, charsets, strict=True)]
         assert charset_of(name, *rules) == next(expected, "all")
+
+    def test_a_name_longer_than_any_path_is_matched_by_none(self) -> None:
+        assert charset_of("x" * MAX_MATCHED_CHARACTERS, "*=digits") == "digits"
+        assert charset_of("x" * (MAX_MATCHED_CHARACTERS + 1), "*=digits") == "all"
 
 
 class TestParsing:

@@ -213,6 +213,11 @@ def test_a_png_whose_checksums_are_right_but_whose_pixels_are_not_is_rejected(co
     assert reason(png(compressed)) is Reason.DAMAGED_IMAGE
 
 
+def test_what_a_phone_appends_to_a_photo_is_not_looked_at() -> None:
+    film = b"\xff\xda\x00\x02" * 1000
+    assert np.abs(pixels(encoded(RAMP, "JPEG", quality=95) + film) - RAMP).max() <= 2
+
+
 def test_a_png_without_its_end_says_so() -> None:
     rejection = decode(encoded(RAMP, "PNG")[:-12], MAX_PIXELS)
     assert isinstance(rejection, Rejection)

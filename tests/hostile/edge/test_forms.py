@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.faults.stack import Stack, until
-from tests.hostile.strangers import Connect, besieged, nothing_staged, refused
+from tests.hostile.edge.strangers import Connect, besieged, nothing_staged, refused
 
 FILE = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
 MIB = 1 << 20

@@ -10,7 +10,7 @@ import pytest
 
 from glyphq import samples
 from tests.faults.stack import ROOT, Stack, until
-from tests.hostile.strangers import BYSTANDER, Connect, Connection, besieged, nothing_staged, refused
+from tests.hostile.edge.strangers import BYSTANDER, Connect, Connection, besieged, nothing_staged, refused
 
 HALF_OPEN = 400
 HALF_A_HEAD = b"GET /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: "

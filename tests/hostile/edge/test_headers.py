@@ -10,7 +10,7 @@ from fastapi import FastAPI, Response
 from api.problems import add_problem_handlers
 from api.security import HEADERS, SecurityHeaders
 from tests.faults.stack import Stack
-from tests.hostile.strangers import Connect
+from tests.hostile.edge.strangers import Connect
 
 
 @pytest.mark.parametrize(
