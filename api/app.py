@@ -77,7 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(open_router)
     add_docs(app)
     add_problem_handlers(app)
-    document(app)
+    document(app, keys_required=settings.keys_required)
     hosts = settings.allowed_hosts
     if hosts or not settings.keys_required:  # without keys, a name of another site must not lead here (DNS rebinding)
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_OWN_HOSTS, settings.host, *hosts])

@@ -56,7 +56,7 @@ _PROBLEMS: dict[type[GlyphqError], tuple[int, str, str]] = {
     CrossSiteRefused: (403, "Pages of other sites may not use this service", "The request came from another site."),
     KeyRefused: (401, "A key is needed", "Send a key as: Authorization: Bearer KEY"),
     QuotaExceeded: (429, "The key has used up what it may", "You may have 100 open jobs. Wait for one to end."),
-    Overloaded: (503, "The service is busy", "64 uploads are under way, which is all that are taken at once."),
+    Overloaded: (503, "The service is busy", "32 uploads are under way, which is all that are taken at once."),
     JobNotFound: (404, "There is no such job", "There is no job '0199'."),
     JobNotFinished: (409, "The job has not ended", "The job still runs; wait, or ask with partial=true."),
     JobAlreadyEnded: (409, "The job has already ended", "There is nothing to cancel."),
@@ -93,9 +93,13 @@ def add_problem_handlers(app: FastAPI) -> None:
         return problem(status, InvalidOption.code, title, f"{option}: {first['msg']}.", {"option": option})
 
     @app.exception_handler(HTTPException)
-    def http_error(_: Request, error: HTTPException) -> JSONResponse:
+    def http_error(request: Request, error: HTTPException) -> JSONResponse:
         answer = http_problem(error.status_code, f"{error.detail}. The API is described at /docs.")
         answer.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # Starlette names those of one route of the path
+            path = getattr(request.scope.get("route"), "path", None)
+            methods = app.openapi()["paths"].get(path, {})
+            answer.headers["Allow"] = ", ".join(sorted(map(str.upper, methods))) or answer.headers["Allow"]
         return answer
 
     @app.exception_handler(Exception)
@@ -104,8 +108,10 @@ def add_problem_handlers(app: FastAPI) -> None:
         return problem(500, *_UNFORESEEN, {})
 
 
-def document(app: FastAPI) -> None:
-    """Have OpenAPI show problems alone: FastAPI adds a validation error of its own shape, which is never answered."""
+def document(app: FastAPI, *, keys_required: bool) -> None:
+    """Have OpenAPI say whether a key is needed, and show problems alone: FastAPI adds a validation error of its own
+    shape, which is never answered.
+    """
     describe = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -118,6 +124,8 @@ def document(app: FastAPI) -> None:
                 for operation in path.values():
                     if "HTTPValidationError" in str(operation["responses"].get("422")):
                         del operation["responses"]["422"]
+                    if "security" in operation and not keys_required:
+                        operation["security"].append({})
         return app.openapi_schema or describe()
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own documentation does

@@ -40,6 +40,7 @@ class Quotas:
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings, self._ledger = settings, ledger
         self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
+        self.parsing = asyncio.Lock()
 
     async def share(self, caller: Caller) -> "Share":
         """For one upload, before it is read."""
@@ -70,6 +71,8 @@ class Share:
         self._quotas, self._account, self._limits, self._settings = quotas, account, caller.limits, settings
         self._bytes = 0
         self._has_place = self._has_job = False
+        self.parsing = quotas.parsing
+        """Held by whoever parses JSON, which takes ten times its size."""
 
     def __enter__(self) -> Self:
         return self
@@ -98,12 +101,15 @@ class Share:
                 _BYTES_RETRY_SECONDS,
                 f"Your jobs may keep {most:,} bytes of input. Delete jobs whose results you have taken away.",
             )
-        if self._bytes > self._settings.inline_bytes and not self._has_place:
-            self._take_place()
+        if self._bytes > self._settings.inline_bytes:
+            self.take_place()
         if self._bytes > self._settings.interactive_bytes:
             self.take_job()
 
-    def _take_place(self) -> None:
+    def take_place(self) -> None:
+        """It is more than a little. Raises QuotaExceeded and Overloaded."""
+        if self._has_place:
+            return
         most = self._settings.max_uploads
         if self._quotas.uploads >= most:
             raise Overloaded(f"{most:,} uploads are under way, which is all that are taken at once. Try again soon.")

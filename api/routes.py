@@ -123,6 +123,7 @@ _SUBMISSION = {
                 "schema": {
                     "type": "object",
                     "required": ["images"],
+                    "additionalProperties": False,
                     "properties": {
                         "images": {
                             "type": "array",
@@ -144,7 +145,7 @@ _SUBMISSION = {
 
 
 async def _query_options(
-    name: Annotated[str | None, Query(description="A name to find the job by.")] = None,
+    name: Annotated[str | None, Query(description="A name to find the job by.", min_length=1)] = None,
     top_k: Annotated[str | None, Query(description=f"Answers a row, 1 to {MAX_TOP_K}.", examples=["3"])] = None,
     charset: Annotated[
         str | None,

@@ -338,9 +338,12 @@ async def _receive_pixels(pieces: AsyncIterator[bytes], upload: Upload) -> None:
     body = bytearray()
     async for data in pieces:
         body += data
+        if len(body) > upload.settings.inline_bytes:
+            upload.share.take_place()
     if body.count(b",") > _PIXELS * upload.settings.max_form_images:  # before each takes the 72 bytes of an object
         raise _too_many_images(upload.settings.max_form_images)
-    rows = await asyncio.to_thread(_pixel_rows, bytes(body))
+    async with upload.share.parsing:
+        rows = await asyncio.to_thread(_pixel_rows, bytes(body))
     upload.pixels = True
     for number, row in enumerate(rows):
         upload.begin(f"pixels-{number}")

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     )
 
     # What is accepted.
-    max_uploads: int = Field(64, gt=0, description="Uploads over `inline_bytes` at once.")
+    max_uploads: int = Field(32, gt=0, description="Uploads over `inline_bytes` at once.")
     max_upload_bytes: int = Field(4 * GIB, gt=0)
     max_upload_seconds: float = Field(6 * 3600.0, gt=0)
     max_body_gap_seconds: float = Field(30.0, gt=0, description="Between two pieces of a request's body.")
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     max_unpacked_bytes: int = Field(64 * GIB, gt=0, description="All files of an archive, unpacked.")
     max_pixels: int = Field(100_000_000, gt=0, description="Width times height of one image.")
     max_form_images: int = Field(10_000, gt=0)
-    max_json_bytes: int = Field(64 * MIB, gt=0)
+    max_json_bytes: int = Field(32 * MIB, gt=0)
     disk_reserve_bytes: int = Field(256 * MIB, ge=0, description="Uploads are refused below this much free space.")
 
     # How work is cut.

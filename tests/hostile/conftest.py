@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 60.0
 """For the answer to a file and for its rows. The longest, a 100-megapixel TIFF of floats, takes 5 s on an idle core."""
 
 MOST_MIB = {"api": 768.0, "worker": 2048.0}
-"""What a process may need at its peak over what it had before a file. The API holds 64 MB of JSON as bytes, as text and
+"""What a process may need at its peak over what it had before a file. The API holds 32 MB of JSON as bytes, as text and
 as objects; a worker 100 megapixels of floats with the copies that Pillow makes."""
 
 

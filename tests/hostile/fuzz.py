@@ -92,8 +92,9 @@ def image() -> Target:
 
 def http() -> Target:
     """POST /v1/jobs: the query, a content type, Prefer and Idempotency-Key, a line each, and behind them the body."""
+    from api.access import LOCAL_OWNER, Access
     from api.app import create_app
-    from api.service import OWNER
+    from api.quotas import Quotas
     from api.uploads import Upload, prepare_inline
     from glyphq.blobs import LocalBlobs
     from glyphq.errors import EmptyInput, GlyphqError
@@ -105,15 +106,22 @@ def http() -> Target:
     settings = Settings(store_url=f"file://{folder}", max_form_images=20, max_json_bytes=1 << 16)
     ledger = Ledger(LocalBlobs(Path(folder)))
 
-    async def submit(upload: Upload, options: Options, *_: object) -> None:
+    async def submit(owner: str, upload: Upload, options: Options, *_: object) -> None:
+        assert owner == LOCAL_OWNER
         if upload.inline:
-            job = prepare_inline(upload, options, OWNER)
+            job = prepare_inline(upload, options, owner)
             assert job.total == len(upload.parts)
             assert job.input_bytes == sum(part.size for part in upload.parts)
         raise EmptyInput("So far, so good.")
 
     app = create_app(settings)
-    app.state.service = SimpleNamespace(settings=settings, ledger=ledger, submit=submit)
+    app.state.service = SimpleNamespace(
+        settings=settings,
+        ledger=ledger,
+        submit=submit,
+        access=Access(settings, ledger.blobs),
+        quotas=Quotas(settings, ledger),
+    )
     loop = asyncio.new_event_loop()
 
     async def answer(data: bytes) -> tuple[int, bytes]:
