@@ -17,7 +17,7 @@ from api.edge import Connections, Edge
 from api.security import SecurityHeaders
 from glyphq.blobs import LocalBlobs
 from glyphq.keys import Keys
-from glyphq.settings import Settings
+from glyphq.settings import Settings, url_of
 
 _GRACE_SECONDS = 5  # for requests under way when the service stops
 _OTHER_FILES = 256  # open at a time beside connections and what they stage: Redis, the store, children
@@ -69,10 +69,9 @@ def _print_first_key(settings: Settings) -> None:
     made = Keys(LocalBlobs(settings.store_path)).create_first(LOCAL_OWNER)
     if made is not None:
         _, text = made
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(
             f"This service asks for a key. The first one, which is shown only now:\n\n    {text}\n\n"
-            f"In a browser: http://{host}:{settings.port}/#key={text}\n"
+            f"In a browser: {url_of(settings.host, settings.port)}/#key={text}\n"
             f"Elsewhere: `export GLYPHQ_KEY={text}`, or the header `Authorization: Bearer {text}`.\n"
             f"`glyphq keys` makes more, one for each person, and revokes them.",
             flush=True,

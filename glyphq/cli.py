@@ -40,6 +40,8 @@ from glyphq.jobs import FILENAME_ENCODINGS, MAX_NAME_CHARACTERS, MAX_TOP_K, Inve
 FAILED, MISUSED, NOT_FINISHED = 1, 2, 3
 IN_OTHER_WORDS = {  # what the service advises to callers of its API
     "job-not-finished": "The job still runs. `glyphq wait JOB` waits for it; --partial takes the rows there are.",
+    "key-refused": "The service asks for a key, or does not take this one. Give one with --key or GLYPHQ_KEY; "
+    "whoever runs the service makes them: `glyphq keys create`.",
     "job-not-found": "There is no such job. `glyphq jobs` lists them.",
 }
 EXIT_CODES = {SetupError.code: MISUSED, InvalidOption.code: MISUSED, JobNotFinished.code: NOT_FINISHED}

@@ -32,7 +32,6 @@ _WATCH_SECONDS = 0.5
 _SOUND_SECONDS = 60.0  # a child that lived longer had started well
 _MOST_DEATHS = 5
 _PR_SET_PDEATHSIG = 1
-_NAMED_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # addresses that are bound to, but not called
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,8 @@ def embedded_service(
             "The service runs from a checkout of glyphq, not from the wheel: clone the repository and run "
             "`make serve`, or name a running service with --server."
         )
+    from glyphq.settings import url_of
+
     server = redis_server()
     with ExitStack() as stack:
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glyphq-")))
@@ -107,7 +108,7 @@ def embedded_service(
             stack.callback(child.stop)
             child.start()
         port = listener.getsockname()[1]
-        url = f"http://{_NAMED_HOSTS.get(host, f'[{host}]' if ':' in host else host)}:{port}"
+        url = url_of(host, port)
         _await_ready(url, children, output)
         failed = threading.Event()
         stack.enter_context(_watched(children, failed, output, listener))

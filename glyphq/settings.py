@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from glyphq.archive import ArchiveLimits
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+_CALLED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses that are bound to, but not called
 
 
 @dataclass(frozen=True)
@@ -143,3 +144,9 @@ class Settings(BaseSettings):
             return socket.gethostbyname(self.host).startswith("127.") or self.host == "::1"
         except OSError:
             return self.host == "::1"
+
+
+def url_of(host: str, port: int) -> str:
+    """How this machine calls what is bound there."""
+    called = _CALLED.get(host, host)
+    return f"http://[{called}]:{port}" if ":" in called else f"http://{called}:{port}"
