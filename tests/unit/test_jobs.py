@@ -126,7 +126,8 @@ class TestOptions:
         assert chosen == Options("October", 10, "digits", Invert.YES, "cp866")
 
     def test_what_is_shown_can_be_handed_in_again(self) -> None:
-        options = Options("October", 10, "xyz", Invert.NO, "utf-8", ("dates/*=digits", "*=letters"))
+        rules = "dates/*=digits", "*=letters"
+        options = Options("October", 10, "xyz", Invert.NO, "utf-8", rules, "https://example.org/told?job=7")
         shown = options.as_dict()
         rules = shown.pop("charset_rules")
         texts = {name: str(value) for name, value in shown.items()}
