@@ -20,13 +20,13 @@ from api.outbound import Headers, Outbound
 from api.service import Service
 from glyphq import __version__
 from glyphq.callbacks import Delivery, DeliveryState
-from glyphq.errors import AddressRefused, GlyphqError, JobNotFound
+from glyphq.errors import AddressRefused, DamagedObject, GlyphqError, JobNotFound
 from glyphq.jobs import Job
 
 log = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 15.0  # as the specification advises
-_AT_ONCE, _OF_AN_OWNER_AT_ONCE = 16, 4
+_AT_ONCE, _OF_AN_OWNER_AT_ONCE = 64, 4
 _JITTER = 0.2
 _GONE = 410
 _HTTP_ERRORS = httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException
@@ -39,48 +39,58 @@ class Callbacks:
         self._service, self._deliveries = service, service.deliveries
         self._outbound = Outbound(service.settings.callback_hosts, timeout_seconds=_TIMEOUT_SECONDS)
         self._under_way: dict[asyncio.Task[None], Job] = {}
+        self._not_before: dict[str, float] = {}  # by job id: of those that wait for days nothing is read
 
     async def run(self) -> None:
         """Begin what is due, again and again, until cancelled."""
         try:
             while True:
                 try:
-                    for job in await asyncio.to_thread(self._due):
+                    for job in await asyncio.to_thread(self._due, list(self._under_way.values())):
                         task = asyncio.create_task(self._deliver(job))
                         self._under_way[task] = job
                         task.add_done_callback(self._under_way.pop)
                 except (GlyphqError, RedisError) as error:
                     log.warning("callbacks: %s; looking again", error)
+                except Exception:  # one look may fail; the next one follows
+                    log.exception("callbacks: a look at what is due failed")
                 await asyncio.sleep(self._service.settings.reconcile_seconds)
         finally:
             for task in self._under_way:
                 task.cancel()
 
-    def _due(self) -> list[Job]:
+    def _due(self, under_way: list[Job]) -> list[Job]:
         """Jobs that have ended and of which somebody is to be told now: not all of one owner's at once."""
-        ledger, now = self._service.ledger, time.time()
-        under_way = list(self._under_way.values())
+        now = time.time()
         of_owner = Counter(job.owner for job in under_way)
         taken = {job.id for job in under_way}
+        later, self._not_before = self._not_before, {}
         found: list[Job] = []
         for owner, job_id in self._deliveries.waiting():
-            if len(taken) >= _AT_ONCE:
-                break
-            if job_id in taken or of_owner[owner] >= _OF_AN_OWNER_AT_ONCE:
-                continue
-            try:
-                job = ledger.job(owner, job_id)
-            except JobNotFound:  # not yet, or not any more: the sweep takes it away
-                continue
-            if (
-                ledger.has_ended(job)
-                and self._deliveries.of(job).due_at <= now
-                and self._service.progress.may_tell(job_id)
-            ):
-                found.append(job)
-                taken.add(job_id)
-                of_owner[owner] += 1
+            due_at = later.get(job_id, 0.0)
+            if due_at > now:
+                self._not_before[job_id] = due_at
+            elif job_id not in taken and of_owner[owner] < _OF_AN_OWNER_AT_ONCE and len(taken) < _AT_ONCE:
+                job = self._if_due(owner, job_id, now)
+                if job is not None:
+                    found.append(job)
+                    taken.add(job_id)
+                    of_owner[owner] += 1
         return found
+
+    def _if_due(self, owner: str, job_id: str, now: float) -> Job | None:
+        ledger = self._service.ledger
+        try:
+            job = ledger.job(owner, job_id)
+        except (JobNotFound, DamagedObject):  # not yet, or not any more: the sweep takes it away
+            return None
+        if not ledger.has_ended(job):
+            return None
+        due_at = self._deliveries.of(job).due_at
+        if due_at > now:
+            self._not_before[job_id] = due_at
+            return None
+        return job if self._service.progress.may_tell(job_id) else None
 
     async def _deliver(self, job: Job) -> None:
         try:

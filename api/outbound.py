@@ -22,7 +22,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _COMPATIBLE = IPv6Network("::/96")
 # What older Pythons take for global.
 _INWARD = tuple(map(ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "fec0::/10", "2001::/23", "3fff::/20")))
-_RESOLVED_AT_ONCE = 8
+_RESOLVED_AT_ONCE = 32
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -31,6 +31,7 @@ class _Account:
     bytes: int = 0
     uploads: int = 0
     jobs: int = 0
+    refused: bool = False
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -48,7 +49,8 @@ class Quotas:
         if caller.limits is not None:
             await self._look(caller.owner, account, _LOOK_SECONDS)
             held, limits = account.held, caller.limits
-            if held.open_jobs >= limits.open_jobs or held.stored_bytes >= limits.stored_bytes:
+            reached = held.open_jobs >= limits.open_jobs or held.stored_bytes >= limits.stored_bytes
+            if reached or account.refused:
                 await self._look(caller.owner, account, _LOOK_AGAIN_SECONDS)
         return Share(self, account, caller, self._settings)
 
@@ -57,6 +59,7 @@ class Quotas:
             if time.monotonic() - account.looked_at > at_most_seconds:
                 account.held = await run_in_threadpool(self._ledger.held, owner)
                 account.looked_at = time.monotonic()
+                account.refused = False
 
     @property
     def uploads(self) -> int:
@@ -95,6 +98,7 @@ class Share:
         self._account.bytes += size
         if self._limits and self._account.held.stored_bytes + self._account.bytes > self._limits.stored_bytes:
             most = self._limits.stored_bytes
+            self._account.refused = True
             raise QuotaExceeded(
                 "stored_bytes",
                 most,
