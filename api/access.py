@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
@@ -9,13 +10,14 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.concurrency import run_in_threadpool
 
 from glyphq.blobs import LocalBlobs
-from glyphq.errors import KeyRefused, QuotaExceeded
+from glyphq.errors import HostRefused, KeyRefused, QuotaExceeded
 from glyphq.keys import ApiKey, Keys, parts
 from glyphq.settings import KeyLimits, Settings
 
 LOCAL_OWNER = "local"
 """Of whoever needs no key, and of the first key."""
 
+_OWN_HOSTS = "localhost", "127.0.0.1", "::1"
 _READ_AGAIN_SECONDS = 5.0  # a key that was revoked is refused after this long
 
 
@@ -35,6 +37,24 @@ class Access:
         self._keys = Keys(blobs)
         self._known: dict[str, tuple[ApiKey, float]] = {}
         self._rates = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._hosts: frozenset[str] | None = None  # any
+        if settings.allowed_hosts or not settings.keys_required:
+            self._hosts = frozenset(map(str.lower, (*_OWN_HOSTS, settings.host, *settings.allowed_hosts)))
+
+    def check_host(self, header: str) -> None:
+        """Raises HostRefused for a name that is not the service's: without keys, a page of another site could have its
+        own name lead here (DNS rebinding).
+        """
+        if self._hosts is None:
+            return
+        try:
+            name = urlsplit(f"//{header}").hostname or ""
+        except ValueError:
+            name = ""
+        if name not in self._hosts:
+            raise HostRefused(
+                f"This service is not called {name[:100]!r}. Whoever runs it may name it so in GLYPHQ_ALLOWED_HOSTS."
+            )
 
     async def caller(self, text: str | None) -> Caller:
         """Whoever shows this key. Raises KeyRefused, or QuotaExceeded for one request too many in a minute."""

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api.access import Access
 from api.callbacks import Callbacks
@@ -25,8 +24,6 @@ from glyphq.dispatch import Dispatcher
 from glyphq.ledger import Ledger
 from glyphq.progress import open_progress
 from glyphq.settings import Settings
-
-_OWN_HOSTS = "localhost", "127.0.0.1", "[::1]"
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -78,7 +75,4 @@ def create_app(settings: Settings) -> FastAPI:
     add_docs(app)
     add_problem_handlers(app)
     document(app, keys_required=settings.keys_required)
-    hosts = settings.allowed_hosts
-    if hosts or not settings.keys_required:  # without keys, a name of another site must not lead here (DNS rebinding)
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_OWN_HOSTS, settings.host, *hosts])
     return app

@@ -25,6 +25,7 @@ from glyphq.errors import (
     CrossSiteRefused,
     DamagedObject,
     EmptyInput,
+    HostRefused,
     IdempotencyMismatch,
     InvalidArchive,
     InvalidOption,
@@ -76,12 +77,14 @@ Served = Annotated[Service, Depends(_service)]
 
 
 async def _caller(
+    request: Request,
     service: Served,
     bearer: Annotated[
         HTTPAuthorizationCredentials | None,
         Depends(HTTPBearer(auto_error=False, scheme_name="key", description="A key, where the service asks for one.")),
     ],
 ) -> Caller:
+    service.access.check_host(request.headers.get("host", ""))
     return await service.access.caller(bearer.credentials if bearer else None)
 
 
@@ -89,7 +92,7 @@ By = Annotated[Caller, Depends(_caller)]
 
 router = APIRouter(
     dependencies=[Depends(_same_site), Depends(_caller)],
-    responses=responses(CrossSiteRefused, KeyRefused, QuotaExceeded),
+    responses=responses(CrossSiteRefused, HostRefused, KeyRefused, QuotaExceeded),
 )
 open_router = APIRouter()
 """For everybody, with a key or without."""

@@ -10,7 +10,8 @@ GlyphqError
  |   |- UploadInterrupted
  |   |   `- UploadTooSlow
  |   |- IdempotencyMismatch
- |   `- CrossSiteRefused
+ |   |- CrossSiteRefused
+ |   `- HostRefused
  |- KeyRefused                the caller is not let in, or not so often
  |- QuotaExceeded
  |- Overloaded
@@ -110,6 +111,12 @@ class CrossSiteRefused(InvalidRequest):
     """Raised when a page of another site speaks for whoever looks at it."""
 
     code = "cross-site"
+
+
+class HostRefused(InvalidRequest):
+    """Raised when the service is called by a name that is not its own."""
+
+    code = "unknown-host"
 
 
 class KeyRefused(GlyphqError):

@@ -8,8 +8,11 @@ import zipfile
 import httpx
 import pytest
 
+from api.access import Access
 from api.app import create_app
+from glyphq.blobs import LocalBlobs
 from glyphq.embedded import EmbeddedService
+from glyphq.errors import HostRefused
 from glyphq.settings import Settings
 from tests.integration.conftest import zip_of
 
@@ -176,10 +179,29 @@ def test_an_unknown_page_and_method_are_problems_too(http):
     refused(http.get("/v1/jobs", params={"limit": 0}), 422, "invalid-option")
 
 
-def test_pages_of_other_sites_and_other_hosts_are_refused(http, scans):
+def test_pages_of_other_sites_are_refused(http, scans):
     other_site = http.post("/v1/jobs", content=zip_of(scans), headers={"Sec-Fetch-Site": "cross-site"})
     refused(other_site, 403, "cross-site")
-    assert http.get("/healthz", headers={"Host": "glyphq.example"}).status_code == 400
+
+
+@pytest.mark.parametrize("host", ["glyphq.example", "127.0.0.1.glyphq.example", "localhost.", "a@b", "[::1", "[::2]"])
+def test_a_name_that_is_not_the_services_is_refused(http, host):
+    refused(http.get("/v1/jobs", headers={"Host": host}), 421, "unknown-host")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost:8000", "127.0.0.1", "[::1]:8000", "[::1]"])
+def test_it_is_called_by_the_names_of_this_machine(http, host):
+    assert http.get("/v1/jobs", headers={"Host": host}).is_success
+
+
+def test_it_is_called_by_names_that_its_operator_gave_it(tmp_path):
+    blobs = LocalBlobs(tmp_path / "store")
+    named = Access(Settings(keys="required", allowed_hosts="Scans.example, other.example"), blobs)
+    for host in ("scans.example:443", "other.example", "localhost"):
+        named.check_host(host)
+    with pytest.raises(HostRefused, match="GLYPHQ_ALLOWED_HOSTS"):
+        named.check_host("glyphq.example")
+    Access(Settings(keys="required"), blobs).check_host("any.example")  # a page of another site has no key
 
 
 def test_what_was_refused_has_left_nothing_in_the_store(http, service: EmbeddedService):
