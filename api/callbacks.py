@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -20,7 +21,7 @@ from api.outbound import Headers, Outbound
 from api.service import Service
 from glyphq import __version__
 from glyphq.callbacks import Delivery, DeliveryState
-from glyphq.errors import AddressRefused, DamagedObject, GlyphqError, JobNotFound
+from glyphq.errors import AddressRefused, DamagedObject, GlyphqError, JobNotFinished, JobNotFound
 from glyphq.jobs import Job
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Callbacks:
         self._service, self._deliveries = service, service.deliveries
         self._outbound = Outbound(service.settings.callback_hosts, timeout_seconds=_TIMEOUT_SECONDS)
         self._under_way: dict[asyncio.Task[None], Job] = {}
+        self._has_room, self._more = asyncio.Event(), False
         self._not_before: dict[str, float] = {}  # by job id: of those that wait for days nothing is read
 
     async def run(self) -> None:
@@ -46,18 +48,25 @@ class Callbacks:
         try:
             while True:
                 try:
+                    self._has_room.clear()
                     for job in await asyncio.to_thread(self._due, list(self._under_way.values())):
                         task = asyncio.create_task(self._deliver(job))
                         self._under_way[task] = job
-                        task.add_done_callback(self._under_way.pop)
+                        task.add_done_callback(self._is_over)
                 except (GlyphqError, RedisError) as error:
                     log.warning("callbacks: %s; looking again", error)
                 except Exception:  # one look may fail; the next one follows
                     log.exception("callbacks: a look at what is due failed")
-                await asyncio.sleep(self._service.settings.reconcile_seconds)
+                with suppress(TimeoutError):  # where some had to wait for room, the next are begun when there is some
+                    await asyncio.wait_for(self._has_room.wait(), self._service.settings.reconcile_seconds)
         finally:
             for task in self._under_way:
                 task.cancel()
+
+    def _is_over(self, task: asyncio.Task[None]) -> None:
+        del self._under_way[task]
+        if self._more:
+            self._has_room.set()
 
     def _due(self, under_way: list[Job]) -> list[Job]:
         """Jobs that have ended and of which somebody is to be told now: not all of one owner's at once."""
@@ -65,12 +74,15 @@ class Callbacks:
         of_owner = Counter(job.owner for job in under_way)
         taken = {job.id for job in under_way}
         later, self._not_before = self._not_before, {}
+        self._more = False
         found: list[Job] = []
         for owner, job_id in self._deliveries.waiting():
             due_at = later.get(job_id, 0.0)
             if due_at > now:
                 self._not_before[job_id] = due_at
-            elif job_id not in taken and of_owner[owner] < _OF_AN_OWNER_AT_ONCE and len(taken) < _AT_ONCE:
+            elif of_owner[owner] >= _OF_AN_OWNER_AT_ONCE or len(taken) >= _AT_ONCE:
+                self._more = True
+            elif job_id not in taken:
                 job = self._if_due(owner, job_id, now)
                 if job is not None:
                     found.append(job)
@@ -99,14 +111,16 @@ class Callbacks:
             await asyncio.to_thread(self._deliveries.put, job, after)
             await asyncio.to_thread(self._service.progress.told, job.id)
             log.info("job %s: callback: %s after %d attempts: %s", job.id, after.state, after.attempts, after.answer)
-        except JobNotFound:
-            log.info("job %s was deleted before its callback", job.id)
+        except (JobNotFound, JobNotFinished) as error:
+            log.info("job %s: no callback now: %s", job.id, error.detail)
         except Exception:  # one delivery may fail; it stays due
             log.exception("job %s: the callback could not be made", job.id)
 
     def _message(self, job: Job) -> tuple[Delivery, bytes, Headers]:
         """What to send, after https://www.standardwebhooks.com; its id is the job's in every attempt."""
         view = self._service.view(job.owner, job.id)
+        if not view.state.ended:  # its end was damaged, and is made again
+            raise JobNotFinished(f"Job {job.id} is open again.", {})
         event = {
             "type": f"job.{view.state}",
             "timestamp": view.ended_at.isoformat() if view.ended_at else None,
@@ -129,7 +143,8 @@ class Callbacks:
         try:
             status = await self._outbound.post(job.options.callback_url or "", content, headers)
         except AddressRefused as error:
-            return None, error.detail
+            log.warning("job %s: %s", job.id, error.detail)  # the address itself is not for whoever chose the name
+            return None, "the host leads to an address that is not public"
         except TimeoutError:
             return None, f"no answer within {_TIMEOUT_SECONDS:.0f} s"
         except (

@@ -19,7 +19,7 @@ from glyphq.settings import Settings
 
 _LOOK_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 2.0  # where a limit is reached
-_UPLOADS_RETRY_SECONDS, _JOBS_RETRY_SECONDS, _BYTES_RETRY_SECONDS = 5, 10, 3600
+_UPLOADS_RETRY_SECONDS, _JOBS_RETRY_SECONDS, _BYTES_RETRY_SECONDS = 5, 10, 60
 
 
 @dataclass
@@ -27,6 +27,7 @@ class _Account:
     """What an owner has in the store, as of a moment on the monotonic clock, and what of it is under way here."""
 
     held: Held = field(default_factory=lambda: Held(0, 0))
+    booked: Held = field(default_factory=lambda: Held(0, 0))  # since the last look began
     looked_at: float = float("-inf")
     bytes: int = 0
     uploads: int = 0
@@ -57,7 +58,9 @@ class Quotas:
     async def _look(self, owner: str, account: _Account, at_most_seconds: float) -> None:
         async with account.looking:
             if time.monotonic() - account.looked_at > at_most_seconds:
-                account.held = await run_in_threadpool(self._ledger.held, owner)
+                account.booked = Held(0, 0)
+                found = await run_in_threadpool(self._ledger.held, owner)
+                account.held = account.booked + found  # what came meanwhile may be among what was found: once too often
                 account.looked_at = time.monotonic()
                 account.refused = False
 
@@ -88,8 +91,9 @@ class Share:
 
     def book(self) -> None:
         """The upload has become a job."""
-        held = self._account.held
-        self._account.held = Held(held.open_jobs + self._has_job, held.stored_bytes + self._bytes)
+        mine = Held(int(self._has_job), self._bytes)
+        self._account.held += mine
+        self._account.booked += mine
         self.__exit__()
 
     def charge(self, size: int) -> None:

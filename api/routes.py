@@ -497,9 +497,9 @@ def healthz() -> dict[str, str]:
     "/readyz",
     responses={503: {"model": Readiness, "description": "Not ready; the checks say why."}},
 )
-def readyz(service: Served, response: Response) -> Readiness:
+async def readyz(service: Served, response: Response) -> Readiness:
     """Whether work can be done. A full disk and a wrong clock are told, but stand in nobody's way."""
-    checks = service.checks()
+    checks = await service.checks()
     ready = all(checks[name] == "ok" for name in REQUIRED_CHECKS)
     response.status_code = 200 if ready else 503
     return Readiness(ready=ready, checks=checks)

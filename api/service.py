@@ -71,7 +71,8 @@ class Service:
             if idempotency_key is not None:
                 moved.set()  # the job may be an earlier one that has ended
             await (self._begin(job) if together else run_in_threadpool(self._enqueue, job))
-            upload.share.book()
+            if job.id == upload.job_id:  # else it is an earlier one, under the same key
+                upload.share.book()
             return job, await self._until_ended(job, moved, wait_seconds)
 
     @cached_property
@@ -231,9 +232,17 @@ class Service:
         except RedisError as error:
             log.warning("job %s: Redis was not told of its end: %s", job.id, error)
 
-    def checks(self) -> dict[str, str]:
+    async def checks(self) -> dict[str, str]:
         """What stands between the service and work: `ok`, or a sentence that says what to do."""
-        return {**self._redis_checks(), **self._store_checks(), "model": self._model_check()}
+        return await self._check(None)
+
+    @cached_property
+    def _check(self) -> Together[None, dict[str, str]]:
+        return Together(self._check_all)  # whoever asks meanwhile has the same answer
+
+    def _check_all(self, askers: Sequence[None]) -> list[dict[str, str]]:
+        checks = {**self._redis_checks(), **self._store_checks(), "model": self._model_check()}
+        return [checks] * len(askers)
 
     def _redis_checks(self) -> dict[str, str]:
         try:

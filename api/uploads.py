@@ -77,6 +77,7 @@ class Upload:
     ledger: Ledger
     settings: Settings
     share: Share
+    job_id: str = field(default_factory=lambda: str(uuid7()))
     options: dict[str, str] = field(default_factory=dict)
     charset_rules: list[str] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
@@ -399,10 +400,9 @@ def accept(upload: Upload, options: Options, owner: str, idempotency_key: str | 
     Raises UnsupportedInput, EmptyInput, InvalidArchive, LimitExceeded, IdempotencyMismatch, StoreError; then nothing
     is left.
     """
-    job_id = str(uuid7())
-    blobs = upload.ledger.blobs
+    job_id, blobs = upload.job_id, upload.ledger.blobs
     try:
-        accepted = upload.ledger.accept(_prepare(upload, options, owner, job_id, idempotency_key))
+        accepted = upload.ledger.accept(_prepare(upload, options, owner, idempotency_key))
     except BaseException:
         if not blobs.exists(record_key(owner, job_id)):
             blobs.delete_folder(data_prefix(job_id))
@@ -416,7 +416,7 @@ def prepare_inline(upload: Upload, options: Options, owner: str) -> Job:
     """The job of an inline upload, which exists once its record does. Touches no disk. Raises UnsupportedInput and
     EmptyInput.
     """
-    return _prepare(upload, options, owner, str(uuid7()), None)
+    return _prepare(upload, options, owner, None)
 
 
 def _kind(upload: Upload) -> Kind:
@@ -439,8 +439,8 @@ def _kind(upload: Upload) -> Kind:
     return Kind.ZIP if found == "zip" else Kind.IMAGE
 
 
-def _prepare(upload: Upload, options: Options, owner: str, job_id: str, idempotency_key: str | None) -> Job:
-    settings, blobs = upload.settings, upload.ledger.blobs
+def _prepare(upload: Upload, options: Options, owner: str, idempotency_key: str | None) -> Job:
+    settings, blobs, job_id = upload.settings, upload.ledger.blobs, upload.job_id
     kind, interactive = _kind(upload), upload.interactive
     if upload.staged is None and not upload.inline:
         upload.stage()

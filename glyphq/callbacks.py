@@ -88,7 +88,7 @@ class Deliveries:
     def secret(self, owner: str) -> str:
         """The owner's secret, `whsec_` and base64; made when it is first asked for."""
         found = self._blobs.get(_secret_key(owner))
-        if found is None:
+        if not found:
             self._blobs.create(_secret_key(owner), _new_secret())
             found = self._blobs.get(_secret_key(owner)) or b""
         return found.decode()

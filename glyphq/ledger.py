@@ -97,10 +97,13 @@ def idempotency_key(owner: str, key_sha256: str) -> str:
 
 @dataclass(frozen=True)
 class Held:
-    """What an owner has: jobs that have not ended, and bytes of records and inputs."""
+    """What an owner has: jobs of the bulk lane that have not ended, and bytes of records and inputs."""
 
     open_jobs: int
     stored_bytes: int
+
+    def __add__(self, other: "Held") -> "Held":
+        return Held(self.open_jobs + other.open_jobs, self.stored_bytes + other.stored_bytes)
 
 
 class Sink(Protocol):
@@ -230,10 +233,11 @@ class Ledger:
             yield from ((owner, job_id) for job_id in self.ids(owner) if end_key(owner, job_id) not in ended)
 
     def held(self, owner: str) -> Held:
-        """Looks at two files a job."""
+        """Looks at two files a job, and at three while it is open. Only the bulk lane has an index of its own."""
         ids, ended = self.ids(owner), set(self.blobs.list(f"ends/{owner}"))
         keys = (key for job_id in ids for key in (record_key(owner, job_id), input_key(job_id)))
-        return Held(sum(end_key(owner, job_id) not in ended for job_id in ids), sum(map(self.blobs.size, keys)))
+        open_ids = (job_id for job_id in ids if end_key(owner, job_id) not in ended)
+        return Held(sum(self.blobs.exists(index_key(job_id)) for job_id in open_ids), sum(map(self.blobs.size, keys)))
 
     def index(self, job: Job, chunk: int) -> pa.RecordBatch:
         """The chunk's entries as archive.INDEX_SCHEMA. Raises DamagedObject when they are not those that were

@@ -125,9 +125,10 @@ if redis.call('SETBIT', done, chunk, 1) == 0 then
   for i = 8, #ARGV, 2 do redis.call('HINCRBY', counts, ARGV[i], ARGV[i + 1]) end
   redis.call('HINCRBY', counts, 'chunks', 1)
 end
+local picked = pick(done, out, open, job, chunks, window, shared, now)
 for i = 1, 3 do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
 redis.call('PUBLISH', ARGV[7], string.match(job, '[^/]+$'))
-return {tonumber(redis.call('HGET', counts, 'chunks')), now, pick(done, out, open, job, chunks, window, shared, now)}
+return {tonumber(redis.call('HGET', counts, 'chunks')), now, picked}
 """
 )
 

@@ -38,7 +38,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     keys: Literal["auto", "required", "off"] = Field(
-        "auto", description="Who needs a key; `auto`: everybody, unless `host` is of this machine alone."
+        "auto",
+        description="Who needs a key; `auto`: all, unless `host` is this machine's alone, without other names.",
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Names to be called by, with commas; if none, any where keys are needed, else this machine's."
@@ -135,7 +136,8 @@ class Settings(BaseSettings):
 
     @property
     def keys_required(self) -> bool:
-        return self.keys == "required" or (self.keys == "auto" and not self.loopback)
+        """A host that has names is called from elsewhere, by way of a proxy, though it may be bound to loopback."""
+        return self.keys == "required" or (self.keys == "auto" and (bool(self.allowed_hosts) or not self.loopback))
 
     @property
     def loopback(self) -> bool:

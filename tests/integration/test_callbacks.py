@@ -214,6 +214,7 @@ def test_no_name_of_this_machine_is_called(http: httpx.Client, scans, host: str)
         until(lambda: is_over(http, job), "the callback is over")
         assert receiver.seen.empty()
     assert callback_of(http, job)["state"] == "given up"
+    assert callback_of(http, job)["answer"] == "the host leads to an address that is not public"
 
 
 @pytest.mark.parametrize(
