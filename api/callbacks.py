@@ -30,7 +30,7 @@ _TIMEOUT_SECONDS = 15.0  # as the specification advises
 _AT_ONCE, _OF_AN_OWNER_AT_ONCE = 64, 4
 _JITTER = 0.2
 _GONE = 410
-_HTTP_ERRORS = httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException
+_DAMAGED_SECONDS = 3600.0  # before a record that cannot be read is looked at again
 
 
 class Callbacks:
@@ -94,7 +94,11 @@ class Callbacks:
         ledger = self._service.ledger
         try:
             job = ledger.job(owner, job_id)
-        except (JobNotFound, DamagedObject):  # not yet, or not any more: the sweep takes it away
+        except JobNotFound:  # not yet, or not any more: the sweep takes it away
+            return None
+        except DamagedObject as error:
+            log.error("job %s: nobody can be told of its end: %s", job_id, error.detail)
+            self._not_before[job_id] = now + _DAMAGED_SECONDS
             return None
         if not ledger.has_ended(job):
             return None
@@ -109,7 +113,8 @@ class Callbacks:
             before, content, headers = await asyncio.to_thread(self._message, job)
             after = self._after(before, *await self._answer(job, content, headers))
             await asyncio.to_thread(self._deliveries.put, job, after)
-            await asyncio.to_thread(self._service.progress.told, job.id)
+            with suppress(RedisError):  # then the next attempt waits until the key expires
+                await asyncio.to_thread(self._service.progress.told, job.id)
             log.info("job %s: callback: %s after %d attempts: %s", job.id, after.state, after.attempts, after.answer)
         except (JobNotFound, JobNotFinished) as error:
             log.info("job %s: no callback now: %s", job.id, error.detail)
