@@ -35,7 +35,7 @@ def create_celery(settings: Settings) -> Celery:
         broker_connection_timeout=2.0,
         broker_transport_options={
             "ack_emulation": False,
-            "queue_order_strategy": "priority",
+            "queue_order_strategy": "round_robin",  # a chunk is interrupted by the other queue, so neither holds up one
             "socket_timeout": 5.0,
             "socket_connect_timeout": 2.0,
             "socket_keepalive": True,

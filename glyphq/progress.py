@@ -19,7 +19,8 @@ EPOCH_BUILDING = "glyphq:epoch:building"
 RECONCILER_LOCK = "glyphq:reconciler"
 EVENTS = "glyphq:events"  # channel: the id of a job that moved
 OPEN = "glyphq:open"  # sorted set: owner/id of the jobs with chunks to do; by name, and so an owner's oldest first
-WAITING = "glyphq:interactive"  # sorted set: owner/id/images by time
+WAITING = "glyphq:interactive"  # sorted set: owner/id/images by turn
+TURNS = "glyphq:interactive:turns"  # hash: the next turn of each owner that had something waiting; `/now` of the lane
 LEASED = "glyphq:interactive:leased"  # sorted set: the same by the time their lease ends
 DEATHS = "glyphq:interactive:deaths"  # hash: leases that ran out, by member
 DRAIN_PENDING = "glyphq:drain"  # there while a drain has been sent and not begun
@@ -184,23 +185,36 @@ for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[1]) end
 return 1
 """
 
+# Start-time fair queueing: a turn is counted in images. An owner's jobs follow each other by as many as they have, and
+# who comes anew is no further behind than what is now answered; so none waits for more than a part of a flood.
+_WAIT = """
+local function wait(waiting, turns, member)
+  if redis.call('ZCARD', waiting) == 0 then redis.call('DEL', turns) end
+  local owner, images = string.match(member, '^(.*)/[^/]+/(%d+)$')
+  local next, present = unpack(redis.call('HMGET', turns, owner, '/now'))
+  local turn = math.max(tonumber(next or 0), tonumber(present or 0))
+  if redis.call('ZADD', waiting, 'NX', turn, member) == 1 then redis.call('HSET', turns, owner, turn + images) end
+end
+"""
+
 _PUSH = (
-    _NOW
+    _WAIT
     + """
-for i = 2, #ARGV do redis.call('ZADD', KEYS[1], 'NX', now, ARGV[i]) end
-return redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[1]) and 1 or 0
+for i = 2, #ARGV do wait(KEYS[1], KEYS[2], ARGV[i]) end
+return redis.call('SET', KEYS[3], '1', 'NX', 'PX', ARGV[1]) and 1 or 0
 """
 )
 
 _POP = (
     _NOW
     + """
-local waiting, leased, deaths, flag = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local waiting, turns, leased, deaths, flag = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 redis.call('DEL', flag)
 local room, taken = tonumber(ARGV[1]), {}
 while room > 0 do
-  local member = redis.call('ZPOPMIN', waiting)[1]
+  local member, turn = unpack(redis.call('ZPOPMIN', waiting))
   if not member then break end
+  redis.call('HSET', turns, '/now', turn)
   redis.call('ZADD', leased, now + ARGV[2], member)
   taken[#taken + 1] = {member, tonumber(redis.call('HGET', deaths, member) or '0')}
   room = room - tonumber(string.match(member, '(%d+)$'))
@@ -212,12 +226,13 @@ return taken
 # Gives back what a dead drain had leased; answers whether a drain must be sent.
 _RECOVER = (
     _NOW
+    + _WAIT
     + """
-local waiting, leased, deaths, flag = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local waiting, turns, leased, deaths, flag = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', leased, '-inf', now)) do
   redis.call('HINCRBY', deaths, member, 1)
   redis.call('ZREM', leased, member)
-  redis.call('ZADD', waiting, 'NX', now, member)
+  wait(waiting, turns, member)
 end
 if redis.call('ZCARD', waiting) == 0 then return 0 end
 return redis.call('SET', flag, '1', 'NX', 'PX', ARGV[1]) and 1 or 0
@@ -377,11 +392,11 @@ class Progress:
 
     def push(self, *jobs: Waiting) -> bool:
         """Let jobs wait for a drain. True: a drain must be sent."""
-        return bool(self._push([WAITING, DRAIN_PENDING], [_DRAIN_PENDING_MS, *(job.member for job in jobs)]))
+        return bool(self._push([WAITING, TURNS, DRAIN_PENDING], [_DRAIN_PENDING_MS, *(job.member for job in jobs)]))
 
     def pop(self, images: int) -> list[Waiting]:
-        """Lease what waits, oldest first, up to about so many images."""
-        taken = self._pop([WAITING, LEASED, DEATHS, DRAIN_PENDING], [images, self._lease_ms])
+        """Lease what waits, of all owners in turn and oldest first, up to about so many images."""
+        taken = self._pop([WAITING, TURNS, LEASED, DEATHS, DRAIN_PENDING], [images, self._lease_ms])
         return [_waiting(member, deaths) for member, deaths in taken]
 
     def settle(self, jobs: Sequence[Waiting]) -> None:
@@ -405,7 +420,7 @@ class Progress:
 
     def recover_interactive(self) -> bool:
         """Put back what a silent worker had leased. True: a drain must be sent."""
-        return bool(self._recover([WAITING, LEASED, DEATHS, DRAIN_PENDING], [_DRAIN_PENDING_MS]))
+        return bool(self._recover([WAITING, TURNS, LEASED, DEATHS, DRAIN_PENDING], [_DRAIN_PENDING_MS]))
 
     def interactive_waits(self) -> bool:
         """Whether anything waits for a drain."""

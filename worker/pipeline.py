@@ -316,7 +316,8 @@ class _Superfluous(Exception):
 
 
 class _Pulse:
-    """Called between images: keeps the lease, answers the interactive lane, stops work that has become superfluous.
+    """Called between images: keeps the lease, answers the interactive lane for half of the time at the most, stops work
+    that has become superfluous.
 
     A context manager: inside, a process that does not call it for STUCK_SECONDS ends itself.
     """
@@ -333,7 +334,7 @@ class _Pulse:
         self._process, self._renew, self._serves, self._outer = process, renew, serves, outer
         self._renew_seconds = process.settings.lease_seconds / 5
         self._renewed = time.monotonic()
-        self._paused_until = 0.0
+        self._paused_until = self._serves_from = 0.0
 
     def __enter__(self) -> Self:
         _arm()
@@ -351,7 +352,8 @@ class _Pulse:
 
     def __call__(self) -> None:
         now = time.monotonic()
-        renew, serve = now - self._renewed >= self._renew_seconds, self._serves and self._process.lane.waits
+        renew = now - self._renewed >= self._renew_seconds
+        serve = self._serves and self._process.lane.waits and now >= self._serves_from
         if not (renew or serve) or now < self._paused_until:
             return
         try:
@@ -360,6 +362,8 @@ class _Pulse:
             if serve:
                 self._process.lane.waits = False
                 drain(self._process, self)
+                took = time.monotonic() - now
+                self._serves_from = now + 2 * took
         except (RedisError, OperationalError) as error:
             log.warning("work goes on without Redis: %s", error)
             self._paused_until = time.monotonic() + _REDIS_PAUSE_SECONDS

@@ -245,3 +245,20 @@ class TestLimits:
             others = [hugo.wait(job, timeout_seconds=120) for job in jobs]
         assert {job.state for job in (mine, *others)} == {"completed"}
         assert sum(job.ended_at < mine.ended_at for job in others) < len(jobs) // 2
+
+    def test_a_flood_of_forms_holds_up_neither_anothers_image_nor_anothers_job(self, keyed, keys, archive) -> None:
+        """The same, with the flood in the lane that is for what people wait for."""
+        form = [("file", (sample.filename, sample.png)) for sample in samples.draw(32, seed=9)]
+        with as_(keyed, keys.create("ines")[1]) as ines, as_(keyed, keys.create("bob")[1]) as bob:
+            with halted(keyed), ThreadPoolExecutor(4) as pool:
+                flood = list(pool.map(lambda _: ines.post("/v1/jobs", files=form).json()["id"], range(100)))
+                mine = [bob.post("/v1/jobs", content=content).json()["id"] for content in (archive, png())]
+            ended = [self.ended(bob, job) for job in mine]
+            others = [self.ended(ines, job) for job in flood]
+        assert sum(other < max(ended) for other in others) < len(others) // 2
+
+    @staticmethod
+    def ended(http: httpx.Client, job: str) -> str:
+        view = http.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=30"}).json()
+        assert view["state"] == "completed"
+        return view["ended_at"]

@@ -8,6 +8,7 @@ import time
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from redis import Redis
@@ -281,6 +282,26 @@ class TestDrain:
         assert not answered[0]
         assert answered[-1]
         assert process.ledger.stored_chunks(job) == {0}
+
+    def test_a_lane_that_is_never_empty_leaves_a_chunk_half_of_the_time(self, monkeypatch):
+        clock = 0.0
+
+        def pass_time(seconds: float) -> None:
+            nonlocal clock
+            clock += seconds
+
+        class NeverEmpty(SimpleNamespace):
+            waits = property(lambda _: True, lambda *_: None)
+
+        monkeypatch.setattr(pipeline, "time", SimpleNamespace(monotonic=lambda: clock))
+        monkeypatch.setattr(pipeline, "drain", lambda *_: pass_time(1.0))
+        lane = NeverEmpty(watch=lambda: None, rest=lambda: None)
+        process = SimpleNamespace(settings=SimpleNamespace(lease_seconds=1e6), lane=lane)
+        with pipeline._Pulse(process, lambda: True, serves=True) as pulse:
+            for _ in range(1000):
+                pass_time(0.1)
+                pulse()
+        assert 180 < clock <= 201  # 100 of them the images' own
 
 
 def test_a_process_that_is_stuck_at_one_image_ends_itself_and_says_where() -> None:

@@ -456,6 +456,28 @@ class TestInteractive:
         assert progress.pop(6) == [self.ONE]
         assert progress.pop(6) == []
 
+    def test_owners_take_turns_image_by_image(self, progress: Progress) -> None:
+        flood = [Waiting("bob", f"flood{number}", 20) for number in range(5)]
+        lone = [Waiting("ada", f"lone{number}", 1) for number in range(30)]
+        progress.push(*flood)
+        progress.push(*lone)
+        assert progress.pop(64) == [lone[0], flood[0], *lone[1:21], flood[1], *lone[21:24]]
+        assert progress.pop(100) == [*lone[24:], *flood[2:]]
+
+    def test_who_comes_late_waits_for_no_flood(self, progress: Progress) -> None:
+        flood = [Waiting("bob", f"flood{number}", 32) for number in range(9)]
+        progress.push(*flood)
+        assert progress.pop(64) == flood[:2]
+        progress.push(self.ONE)
+        assert progress.pop(2) == [self.ONE, flood[2]]
+
+    def test_who_was_idle_has_saved_no_turns(self, progress: Progress) -> None:
+        ada, bob = ([Waiting(owner, f"{owner}{number}", 10) for number in range(6)] for owner in ("ada", "bob"))
+        progress.push(*bob)
+        assert progress.pop(30) == bob[:3]
+        progress.push(*ada)
+        assert [job.owner for job in progress.pop(60)] == ["ada", "ada", "bob", "ada", "bob", "ada"]
+
     def test_drains_at_once_share_the_jobs(self, progress: Progress) -> None:
         jobs = [Waiting("local", f"job{number}", 1) for number in range(40)]
         for job in jobs:
