@@ -8,6 +8,7 @@ import socket
 import sys
 from contextlib import suppress
 from functools import partial
+from ipaddress import ip_address
 
 import uvicorn
 
@@ -29,6 +30,10 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
+    # As a socket: uvicorn takes the number of one for a Unix socket, whose clients have no address.
+    listener = socket.socket(fileno=arguments.fd) if arguments.fd is not None else None
+    if listener is not None and not ip_address(listener.getsockname()[0]).is_loopback:
+        settings = settings.model_copy(update={"host": listener.getsockname()[0]})  # whatever the settings say
     if settings.keys_required:
         _print_first_key(settings)
     _make_room_for_files(2 * settings.max_connections + _OTHER_FILES)
@@ -45,10 +50,8 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    # As a socket: uvicorn takes the number of one for a Unix socket, whose clients have no address.
-    listeners = [socket.socket(fileno=arguments.fd)] if arguments.fd is not None else None
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(listeners)
+        uvicorn.Server(config).run([listener] if listener else None)
 
 
 def _make_room_for_files(needed: int) -> None:

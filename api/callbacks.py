@@ -41,6 +41,7 @@ class Callbacks:
         self._outbound = Outbound(service.settings.callback_hosts, timeout_seconds=_TIMEOUT_SECONDS)
         self._under_way: dict[asyncio.Task[None], Job] = {}
         self._has_room, self._more = asyncio.Event(), False
+        self._last_owner = ""  # of those begun: the next look begins with the owner after
         self._not_before: dict[str, float] = {}  # by job id: of those that wait for days nothing is read
 
     async def run(self) -> None:
@@ -76,7 +77,7 @@ class Callbacks:
         later, self._not_before = self._not_before, {}
         self._more = False
         found: list[Job] = []
-        for owner, job_id in self._deliveries.waiting():
+        for owner, job_id in sorted(self._deliveries.waiting(), key=lambda each: each[0] <= self._last_owner):
             due_at = later.get(job_id, 0.0)
             if due_at > now:
                 self._not_before[job_id] = due_at
@@ -86,6 +87,7 @@ class Callbacks:
                 job = self._if_due(owner, job_id, now)
                 if job is not None:
                     found.append(job)
+                    self._last_owner = owner
                     taken.add(job_id)
                     of_owner[owner] += 1
         return found
@@ -102,11 +104,14 @@ class Callbacks:
             return None
         if not ledger.has_ended(job):
             return None
-        due_at = self._deliveries.of(job).due_at
-        if due_at > now:
-            self._not_before[job_id] = due_at
+        if not self._service.progress.may_tell(job_id):
             return None
-        return job if self._service.progress.may_tell(job_id) else None
+        delivery = self._deliveries.of(job)  # as it is now that no other process changes it
+        if delivery.state is DeliveryState.WAITING and delivery.due_at <= now:
+            return job
+        self._service.progress.told(job_id)
+        self._not_before[job_id] = delivery.due_at
+        return None
 
     async def _deliver(self, job: Job) -> None:
         try:

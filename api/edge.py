@@ -9,6 +9,7 @@ byte that comes; its httptools parser holds a header of any size. How slowly a b
 import asyncio
 import time
 from collections import Counter
+from ipaddress import IPv6Address, ip_network
 from typing import Any
 
 import httptools
@@ -36,8 +37,10 @@ class Connections:
 
     def take_in(self, connection: "Edge", address: str) -> bool:
         """Whether there is room, if need be in place of the one that idles the longest; of its own address where that
-        has its share.
+        has its share. An IPv6 address stands for its /64, which is what one customer is given at the least.
         """
+        if ":" in address:
+            address = _network_of(IPv6Address(address.partition("%")[0]))
         if 0 < self._most_per_address <= self._of_address[address]:
             if not self._end_idle(address):
                 return False
@@ -77,6 +80,10 @@ class Connections:
                 connection.transport.abort()
                 return True
         return False
+
+
+def _network_of(address: IPv6Address) -> str:
+    return str(address.ipv4_mapped or ip_network((address, 64), strict=False))
 
 
 class Edge(HttpToolsProtocol):

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import httpcore
 
@@ -41,26 +42,37 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 class Outbound:
     """Posts to public addresses, and to whatever the operator's hosts lead to."""
 
-    def __init__(self, allowed_hosts: Iterable[str], *, timeout_seconds: float) -> None:
-        self._backend = _Guarded(allowed_hosts)
+    def __init__(
+        self,
+        allowed_hosts: Iterable[str],
+        *,
+        timeout_seconds: float,
+        network: httpcore.AsyncNetworkBackend | None = None,
+    ) -> None:
+        """`network` connects to addresses that were looked at."""
+        self._backend = _Guarded(allowed_hosts, network or httpcore.AnyIOBackend())
         self._timeout_seconds = timeout_seconds
         self._ssl_context = ssl.create_default_context()  # 40 ms, too long for each request
 
     async def post(self, url: str, content: bytes, headers: Headers) -> int:
         """The status of the answer, of which no more is read. Raises AddressRefused, OSError and httpcore's errors."""
+        parts = urlsplit(url)
+        # Not by its text: httpcore would leave out what follows a semicolon. Without a port, it knows the scheme's.
+        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        called = httpcore.URL(scheme=parts.scheme, host=parts.hostname or "", port=parts.port, target=target)
         # A pool for each request, for nothing is kept of a stranger.
         async with (
             asyncio.timeout(self._timeout_seconds),
             httpcore.AsyncConnectionPool(self._ssl_context, network_backend=self._backend) as pool,
-            pool.stream("POST", url, headers=headers, content=content) as response,
+            pool.stream("POST", called, headers=headers, content=content) as response,
         ):
             return int(response.status)
 
 
 class _Guarded(httpcore.AsyncNetworkBackend):
-    def __init__(self, allowed_hosts: Iterable[str]) -> None:
+    def __init__(self, allowed_hosts: Iterable[str], network: httpcore.AsyncNetworkBackend) -> None:
         self._allowed = {host.lower() for host in allowed_hosts}
-        self._backend = httpcore.AnyIOBackend()
+        self._network = network
         # Of its own: a stranger's name server that does not answer must not hold up whatever else waits for a thread.
         self._resolving = ThreadPoolExecutor(_RESOLVED_AT_ONCE, thread_name_prefix="resolve")
 
@@ -74,14 +86,15 @@ class _Guarded(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         found = await asyncio.get_running_loop().run_in_executor(self._resolving, resolve)
+        allowed = not self._allowed.isdisjoint((host.lower(), f"{host.lower()}:{port}"))
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         for address in addresses:
-            if host.lower() not in self._allowed and not is_public(ip_address(address.partition("%")[0])):
+            if not allowed and not is_public(ip_address(address.partition("%")[0])):
                 raise AddressRefused(f"{host} leads to {address}, which is not public; the operator may allow it.")
         failure = httpcore.ConnectError(f"{host} has no address")
         for address in addresses:
             try:
-                return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
             except httpcore.ConnectError as error:
                 failure = error
         raise failure

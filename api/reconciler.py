@@ -95,7 +95,7 @@ class Reconciler:
         try:
             act(self._ledger.job(owner, job_id))
         except JobNotFound:
-            self._progress.forget(owner, job_id)
+            self._dispatcher.forget(owner, job_id)
         except StoreError as error:
             log.warning("job %s: %s", job_id, error.detail)
         except (RedisError, OperationalError):

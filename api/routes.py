@@ -76,14 +76,13 @@ async def _service(request: Request) -> Service:
 Served = Annotated[Service, Depends(_service)]
 
 
-async def _caller(
-    request: Request,
-    service: Served,
-    bearer: Annotated[
-        HTTPAuthorizationCredentials | None,
-        Depends(HTTPBearer(auto_error=False, scheme_name="key", description="A key, where the service asks for one.")),
-    ],
-) -> Caller:
+Bearer = Annotated[
+    HTTPAuthorizationCredentials | None,
+    Depends(HTTPBearer(auto_error=False, scheme_name="key", description="A key, where the service asks for one.")),
+]
+
+
+async def _caller(request: Request, service: Served, bearer: Bearer) -> Caller:
     service.access.check_host(request.headers.get("host", ""))
     return await service.access.caller(bearer.credentials if bearer else None)
 
@@ -497,9 +496,14 @@ def healthz() -> dict[str, str]:
     "/readyz",
     responses={503: {"model": Readiness, "description": "Not ready; the checks say why."}},
 )
-async def readyz(service: Served, response: Response) -> Readiness:
+async def readyz(service: Served, response: Response, bearer: Bearer) -> Readiness:
     """Whether work can be done. A full disk and a wrong clock are told, but stand in nobody's way."""
     checks = await service.checks()
     ready = all(checks[name] == "ok" for name in REQUIRED_CHECKS)
+    try:
+        await service.access.caller(bearer.credentials if bearer else None)
+    except (KeyRefused, QuotaExceeded):  # what it looks like inside is not for strangers
+        unsaid = "Not ok; asked with a key, it says why."
+        checks = {name: said if said == "ok" else unsaid for name, said in checks.items()}
     response.status_code = 200 if ready else 503
     return Readiness(ready=ready, checks=checks)

@@ -39,6 +39,7 @@ _LOOKED_AT_PER_PAGE = 1000  # jobs read for one page when a state is asked for
 _LOOK_AGAIN_SECONDS = 1.0  # for an end, should its event be lost
 _PROBE = "probe/readyz"
 _CLOCKS_APART_SECONDS = 5.0
+_CHECKED_SECONDS = 1.0  # an answer about what stands between the service and work serves whoever asks so long
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Service:
 
     def _begin_all(self, jobs: Sequence[Job]) -> Sequence[None]:
         require_room(self.ledger, self.settings)
-        self.ledger.accept_inline(jobs)
+        self.ledger.accept_together(jobs)
         self._sent(", ".join(job.id for job in jobs), partial(self.dispatcher.start_interactive, jobs))
         return [None] * len(jobs)
 
@@ -228,21 +229,27 @@ class Service:
 
     def _forget(self, job: Job) -> None:
         try:
-            self.progress.forget(job.owner, job.id)
-        except RedisError as error:
+            self.dispatcher.forget(job.owner, job.id)
+        except (RedisError, OperationalError) as error:
             log.warning("job %s: Redis was not told of its end: %s", job.id, error)
 
     async def checks(self) -> dict[str, str]:
-        """What stands between the service and work: `ok`, or a sentence that says what to do."""
+        """What stands between the service and work: `ok`, or a sentence that says what to do. May be a second old."""
         return await self._check(None)
 
     @cached_property
     def _check(self) -> Together[None, dict[str, str]]:
-        return Together(self._check_all)  # whoever asks meanwhile has the same answer
+        checks: dict[str, str] = {}
+        checked_at = float("-inf")
 
-    def _check_all(self, askers: Sequence[None]) -> list[dict[str, str]]:
-        checks = {**self._redis_checks(), **self._store_checks(), "model": self._model_check()}
-        return [checks] * len(askers)
+        def check(askers: Sequence[None]) -> list[dict[str, str]]:
+            nonlocal checks, checked_at
+            if time.monotonic() - checked_at > _CHECKED_SECONDS:
+                checks = {**self._redis_checks(), **self._store_checks(), "model": self._model_check()}
+                checked_at = time.monotonic()
+            return [checks] * len(askers)
+
+        return Together(check)
 
     def _redis_checks(self) -> dict[str, str]:
         try:

@@ -13,6 +13,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
@@ -343,7 +344,7 @@ async def _receive_pixels(pieces: AsyncIterator[bytes], upload: Upload) -> None:
             upload.share.take_place()
     if body.count(b",") > _PIXELS * upload.settings.max_form_images:  # before each takes the 72 bytes of an object
         raise _too_many_images(upload.settings.max_form_images)
-    async with upload.share.parsing:
+    async with nullcontext() if len(body) <= upload.settings.inline_bytes else upload.share.parsing:
         rows = await asyncio.to_thread(_pixel_rows, bytes(body))
     upload.pixels = True
     for number, row in enumerate(rows):

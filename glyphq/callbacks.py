@@ -83,7 +83,7 @@ class Deliveries:
         if over or deleted:
             self._blobs.delete(callback_key(job.owner, job.id))
         if deleted:
-            self._blobs.delete(_over_key(job.id))
+            self._blobs.delete_folder(f"data/{job.id}")
 
     def secret(self, owner: str) -> str:
         """The owner's secret, `whsec_` and base64; made when it is first asked for."""

@@ -48,12 +48,15 @@ class Dispatcher:
     def _send_next(self, job: Job) -> None:
         self.send(job, self._progress.next_chunks(job.owner, job.id, len(job.chunks)))
 
-    def _let_in(self, owner: str) -> None:
-        """A job has ended: send the first chunks of the one that takes its place in the owner's window."""
-        job_id = self._progress.last_let_in(owner)
-        if job_id is not None:
+    def forget(self, owner: str, job_id: str) -> None:
+        """The job has ended or is gone: stop what is done for it, and send the first chunks of the one that takes its
+        place in the owner's window.
+        """
+        self._progress.forget(owner, job_id)
+        next_id = self._progress.last_let_in(owner)
+        if next_id is not None:
             with suppress(StoreError, JobNotFound):  # the reconciler looks at it
-                self._send_next(self._ledger.job(owner, job_id))
+                self._send_next(self._ledger.job(owner, next_id))
 
     def mend(self, job: Job, chunk: int) -> None:
         """Ask for a result that was found damaged after the job had ended."""
@@ -69,8 +72,7 @@ class Dispatcher:
         self._progress.open(job.owner, job.id)
         missing = self._ledger.finish(job)
         if not missing:
-            self._progress.forget(job.owner, job.id)
-            self._let_in(job.owner)
+            self.forget(job.owner, job.id)
             return
         done = set(range(len(job.chunks))) - missing
         if done != self._progress.done_chunks(job.id):
@@ -83,7 +85,7 @@ class Dispatcher:
         made.
         """
         if self._ledger.has_ended(job):
-            self._progress.forget(job.owner, job.id)
+            self.forget(job.owner, job.id)
             return
         if len(self._progress.done_chunks(job.id)) == len(job.chunks):
             self.restore(job)

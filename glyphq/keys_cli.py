@@ -68,7 +68,7 @@ def create(
 @app.command("list")
 def list_keys(store: Store = None) -> None:
     """List the keys: id, owner, state, when made, when it expires, limits of its own, name."""
-    for key in _keys(store).all():
+    for key in _keys(store, made=True).all():
         limits = ",".join(f"{limit}={value}" for limit, value in key.limits.items())
         expires = "never" if key.expires_at is None else _day(key.expires_at)
         columns = key.id, f"{key.owner:<12}", f"{key.state:<7}", _day(key.created_at), f"{expires:<10}", limits or "-"
@@ -84,11 +84,12 @@ def revoke(
     from glyphq.keys import parts
 
     shown = parts(key_id)
-    key = _keys(store).revoke(shown[0] if shown else key_id)
+    key = _keys(store, made=True).revoke(shown[0] if shown else key_id)
     typer.echo(f"{key.id} is revoked; a running service refuses it within five seconds.")
 
 
-def _keys(store: Path | None) -> "Keys":
+def _keys(store: Path | None, *, made: bool = False) -> "Keys":
+    """`made`: there must be a store already."""
     try:
         from glyphq.blobs import LocalBlobs
         from glyphq.embedded import default_store
@@ -100,7 +101,10 @@ def _keys(store: Path | None) -> "Keys":
         ) from None
     settings = Settings()
     configured = settings.store_path if "store_url" in settings.model_fields_set else default_store()
-    return Keys(LocalBlobs(store or configured))
+    folder = store or configured
+    if made and not folder.is_dir():
+        raise SetupError(f"There is no store at {folder}. Name the service's with --store or GLYPHQ_STORE_URL.")
+    return Keys(LocalBlobs(folder))
 
 
 def _amount(option: str, text: str | None, units: dict[str, int]) -> int | None:

@@ -127,11 +127,10 @@ class Ledger:
         With `idempotency_sha256`, answers the job that came first under that key. Raises IdempotencyMismatch when
         that was another request.
         """
-        text = seal(_JOB.dump_json(job) + b"\n")
         if job.idempotency_sha256 is None:
-            self.blobs.create_all(_callback_of(job))
-            self.blobs.create(record_key(job.owner, job.id), text)
+            self.accept_together([job])
             return job
+        text = seal(_JOB.dump_json(job) + b"\n")
         key = idempotency_key(job.owner, job.idempotency_sha256)
         while True:
             if self.blobs.create(key, text):
@@ -154,8 +153,10 @@ class Ledger:
             if self._record_under(key, first, first_text):
                 return first
 
-    def accept_inline(self, jobs: Sequence[Job]) -> None:
-        """Make jobs exist, durably and together, that hold their input and index in their records and have no key."""
+    def accept_together(self, jobs: Sequence[Job]) -> None:
+        """Make jobs without keys exist, durably, all or none. Their inputs and indexes must be durable already, or in
+        their records.
+        """
         callbacks = {key: text for job in jobs for key, text in _callback_of(job).items()}
         records = {record_key(job.owner, job.id): seal(_JOB.dump_json(job) + b"\n") for job in jobs}
         self.blobs.create_all(callbacks | records)

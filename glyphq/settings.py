@@ -2,6 +2,8 @@
 
 import socket
 from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -59,11 +61,12 @@ class Settings(BaseSettings):
     key_requests_per_minute: int = Field(6000, gt=0)
     key_open_jobs: int = Field(100, gt=0, description="Jobs that have not ended, but for single images and the like.")
     key_stored_bytes: int = Field(100 * GIB, gt=0, description="Input kept in the store.")
-    key_uploads: int = Field(16, gt=0, description="Uploads over `inline_bytes` at once.")
+    key_uploads: int = Field(8, gt=0, description="Uploads over `inline_bytes` at once.")
 
     # Callbacks.
     callback_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Hosts, with commas, that callbacks may go to though their address is not public."
+        (),
+        description="Hosts, or host:port, with commas, that callbacks may go to though their address is not public.",
     )
     callback_retry_seconds: Annotated[tuple[float, ...], NoDecode] = Field(
         (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
@@ -134,18 +137,19 @@ class Settings(BaseSettings):
         """What a key may that says nothing else."""
         return KeyLimits(self.key_requests_per_minute, self.key_open_jobs, self.key_stored_bytes)
 
-    @property
+    @cached_property
     def keys_required(self) -> bool:
         """A host that has names is called from elsewhere, by way of a proxy, though it may be bound to loopback."""
         return self.keys == "required" or (self.keys == "auto" and (bool(self.allowed_hosts) or not self.loopback))
 
-    @property
+    @cached_property
     def loopback(self) -> bool:
         """Whether `host` is reachable from this machine only."""
         try:
-            return socket.gethostbyname(self.host).startswith("127.") or self.host == "::1"
+            found = socket.getaddrinfo(self.host, None)
         except OSError:
-            return self.host == "::1"
+            return False
+        return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
 def url_of(host: str, port: int) -> str:

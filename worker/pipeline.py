@@ -64,7 +64,7 @@ def classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent: 
     try:
         _classify_claimed(process, owner, job_id, chunk, sent, token)
     except JobNotFound:
-        _tell_redis(partial(process.progress.forget, owner, job_id))
+        _tell_redis(partial(process.dispatcher.forget, owner, job_id))
     except _Superfluous:
         log.info("job %s: chunk %d has been taken over, or its job has ended", job_id, chunk)
     except (RedisError, OperationalError) as error:

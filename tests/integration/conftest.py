@@ -1,8 +1,11 @@
 """A whole service of real processes, shared by the tests of this folder."""
 
 import io
+import os
+import signal
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -54,3 +57,13 @@ def zip_of(files: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> by
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name), content, compression)  # with no clock in it
     return buffer.getvalue()
+
+
+@contextmanager
+def halted(service: EmbeddedService) -> Iterator[None]:
+    """Within, no worker does anything."""
+    os.killpg(service.children["worker"].pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(service.children["worker"].pid, signal.SIGCONT)

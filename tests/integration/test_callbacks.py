@@ -1,29 +1,42 @@
 """Whoever asked for it is told that a job has ended: signed, again if need be, and never inside the house."""
 
+import asyncio
 import json
 import os
 import queue
 import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
+import httpcore
 import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from api.outbound import is_public
+from api.callbacks import Callbacks
+from api.outbound import Outbound, is_public
 from glyphq.embedded import EmbeddedService, embedded_service
+from glyphq.errors import AddressRefused
+from glyphq.settings import Settings
 from tests.faults.stack import until
-from tests.integration.conftest import zip_of
+from tests.integration.conftest import halted, zip_of
+
+if TYPE_CHECKING:
+    from api.service import Service
 
 
 class Receiver:
     """Takes what is posted to it, and answers with the statuses it was given, then with 204."""
 
-    def __init__(self, *statuses: int) -> None:
+    def __init__(self, *statuses: int, host: str = "127.0.0.1") -> None:
+        self.answering = threading.Event()
+        self.answering.set()
         self.seen: queue.Queue[tuple[dict[str, str], bytes]] = queue.Queue()
         left = iter(statuses)
         receiver = self
@@ -31,29 +44,35 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                assert self.path in ("/", "/told;by=glyphq?page=7", "/elsewhere")
                 receiver.seen.put(({name.lower(): value for name, value in self.headers.items()}, body))
+                receiver.answering.wait(30)
                 status = next(left, 204)
                 self.send_response(status)
                 if status in (301, 302, 307, 308):
                     self.send_header("Location", "/elsewhere")
-                self.end_headers()
+                with suppress(OSError):  # whoever called may be gone
+                    self.end_headers()
 
             def do_GET(self) -> None:  # where a redirect would have led
                 self.do_POST()
 
             def log_message(self, *_: object) -> None: ...
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+        self.server = Server((host, 0), Handler)
         self.port = self.server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}/told?page=7"
+        self.url = f"http://127.0.0.1:{self.port}/told;by=glyphq?page=7"
 
     def next(self) -> tuple[dict[str, str], bytes]:
         return self.seen.get(timeout=30)
 
 
 @contextmanager
-def receiving(*statuses: int) -> Iterator[Receiver]:
-    receiver = Receiver(*statuses)
+def receiving(*statuses: int, host: str = "127.0.0.1") -> Iterator[Receiver]:
+    receiver = Receiver(*statuses, host=host)
     thread = threading.Thread(target=receiver.server.serve_forever)
     thread.start()
     try:
@@ -142,10 +161,10 @@ def test_it_is_given_up_and_no_redirect_is_followed(http: httpx.Client, scans, s
 
 def test_a_cancelled_job_is_told_as_such(http: httpx.Client, calling: EmbeddedService, scans) -> None:
     with receiving() as receiver:
-        files = {f"{number}.png": png for number, png in enumerate(list(scans.values()) * 200)}
-        job = submitted(http, zip_of(files), receiver.url)
-        state = http.post(f"/v1/jobs/{job}/cancel").json().get("state", "completed")
-        assert json.loads(receiver.next()[1])["type"] == f"job.{state}"
+        with halted(calling):
+            job = submitted(http, zip_of(scans), receiver.url)
+            assert http.post(f"/v1/jobs/{job}/cancel").json()["state"] == "cancelled"
+        assert json.loads(receiver.next()[1])["type"] == "job.cancelled"
 
 
 def test_of_a_deleted_job_nobody_is_told_and_nothing_stays(http: httpx.Client, calling: EmbeddedService, scans) -> None:
@@ -153,7 +172,11 @@ def test_of_a_deleted_job_nobody_is_told_and_nothing_stays(http: httpx.Client, c
         job = submitted(http, next(iter(scans.values())), receiver.url)
         receiver.next()
         http.delete(f"/v1/jobs/{job}").raise_for_status()
-    until(lambda: not any(job in str(path) for path in calling.store.rglob("*")), "nothing of it is left")
+        until(lambda: not any(job in str(path) for path in calling.store.rglob("*")), "nothing of it is left")
+        for _ in range(receiver.seen.qsize()):  # what was under way
+            receiver.next()
+        other = submitted(http, next(iter(scans.values())), receiver.url)
+        assert {receiver.next()[0]["webhook-id"] for _ in range(4)} == {other}
 
 
 def test_a_request_that_is_repeated_is_one_callback(http: httpx.Client, body: bytes) -> None:
@@ -166,11 +189,13 @@ def test_a_request_that_is_repeated_is_one_callback(http: httpx.Client, body: by
 
 
 def test_it_survives_the_death_of_the_api(http: httpx.Client, calling: EmbeddedService, scans) -> None:
-    with receiving(*[500] * 2) as receiver:
+    with receiving() as receiver:
+        receiver.answering.clear()
         job = submitted(http, zip_of(scans), receiver.url)
         receiver.next()
-        os.kill(calling.children["api"].pid, signal.SIGKILL)
-        until(lambda: receiver.next()[0]["webhook-id"] == job, "it is told again")
+        os.kill(calling.children["api"].pid, signal.SIGKILL)  # before there was an answer
+        receiver.answering.set()
+        assert receiver.next()[0]["webhook-id"] == job
         until(lambda: _answers(http) and is_over(http, job), "the callback is over")
 
 
@@ -208,13 +233,55 @@ INSIDE = (
 
 @pytest.mark.parametrize("host", INSIDE)
 def test_no_name_of_this_machine_is_called(http: httpx.Client, scans, host: str) -> None:
-    with receiving() as receiver:
+    with receiving(host="::1" if host in ("[::1]", "[::]") else "127.0.0.1") as receiver:
+        socket.create_connection((host.strip("[]"), receiver.port)).close()  # it leads there
         job = submitted(http, next(iter(scans.values())), f"http://{host}:{receiver.port}/")
         until(lambda: callback_of(http, job).get("attempts"), "it was tried")
         until(lambda: is_over(http, job), "the callback is over")
         assert receiver.seen.empty()
     assert callback_of(http, job)["state"] == "given up"
     assert callback_of(http, job)["answer"] == "the host leads to an address that is not public"
+
+
+class Dialled(httpcore.AsyncNetworkBackend):
+    """A network where nobody answers; it keeps the addresses that were called."""
+
+    def __init__(self) -> None:
+        self.called: list[tuple[str, int]] = []
+
+    async def connect_tcp(self, host: str, port: int, *_: object, **__: object) -> httpcore.AsyncNetworkStream:
+        self.called.append((host, port))
+        raise httpcore.ConnectError("nobody answers")
+
+
+def dialled(url: str, *allowed: str) -> list[tuple[str, int]]:
+    network = Dialled()
+    with pytest.raises(httpcore.ConnectError):
+        asyncio.run(Outbound(allowed, timeout_seconds=5, network=network).post(url, b"", {}))
+    return network.called
+
+
+def test_a_name_that_changes_its_mind_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["8.8.8.8", "127.0.0.1"])
+    kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, port, **__: [(*kind, (next(answers), port))])
+    assert dialled("http://rebinding.example/told") == [("8.8.8.8", 80)]
+
+
+def test_owners_come_in_turn_where_not_all_can_be_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = [(f"owner{number:02}", f"job{number}-{job}") for number in range(20) for job in range(9)]
+    service = SimpleNamespace(settings=Settings(), deliveries=SimpleNamespace(waiting=lambda: waiting))
+    callbacks = Callbacks(cast("Service", service))
+    monkeypatch.setattr(callbacks, "_if_due", lambda owner, job_id, _: SimpleNamespace(owner=owner, id=job_id))
+    looks = [{job.owner for job in callbacks._due([])} for _ in range(2)]
+    assert [len(owners) for owners in looks] == [16, 16]
+    assert looks[0] | looks[1] == {owner for owner, _ in waiting}
+
+
+def test_a_host_may_be_allowed_at_one_port_alone() -> None:
+    assert dialled("http://127.0.0.1:8443/", "127.0.0.1:8443") == [("127.0.0.1", 8443)]
+    with pytest.raises(AddressRefused):
+        dialled("http://127.0.0.1:6379/", "127.0.0.1:8443")
 
 
 @pytest.mark.parametrize(

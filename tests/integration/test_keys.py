@@ -1,12 +1,11 @@
 """Several people on one service: without a key nothing, with another's key nothing of mine, and nobody takes it all."""
 
-import os
 import re
-import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,7 +16,7 @@ from glyphq.client import Client
 from glyphq.embedded import EmbeddedService, embedded_service
 from glyphq.keys import Keys
 from tests.faults.stack import until
-from tests.integration.conftest import zip_of
+from tests.integration.conftest import halted, zip_of
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +42,6 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]
 @pytest.fixture(scope="module")
 def keys(keyed: EmbeddedService) -> Keys:
     return Keys(LocalBlobs(keyed.store))
-
-
-@contextmanager
-def halted(keyed: EmbeddedService) -> Iterator[None]:
-    """Within, no worker does anything."""
-    os.killpg(keyed.children["worker"].pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.killpg(keyed.children["worker"].pid, signal.SIGCONT)
 
 
 @contextmanager
@@ -145,6 +134,17 @@ class TestEveryRoute:
             assert http.get("/healthz").is_success
             assert http.get("/readyz").is_success
             assert http.get("/openapi.json").is_success
+
+    def test_why_it_is_not_ready_is_told_to_whoever_has_a_key(self, tmp_path: Path) -> None:
+        store, variables = tmp_path / "store", {"GLYPHQ_KEYS": "required", "GLYPHQ_DISK_RESERVE_BYTES": str(1 << 60)}
+        with embedded_service(store, 1, environment=variables) as full:
+            text = Keys(LocalBlobs(store)).create("ada")[1]
+            told = []
+            for key in (None, "glyphq_no_key", text):
+                with as_(full, key) as http:
+                    told.append(http.get("/readyz").json()["checks"]["disk"])
+        assert told[0] == told[1] == "Not ok; asked with a key, it says why."
+        assert "bytes left" in told[2]
 
     def test_a_key_in_the_address_is_none(self, keyed: EmbeddedService, keys: Keys) -> None:
         text = keys.create("ada")[1]

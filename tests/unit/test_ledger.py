@@ -701,7 +701,7 @@ def ended_as(ledger: Ledger, job: Job) -> JobState:
 class TestInteractive:
     def test_jobs_that_are_accepted_together_are_read_back_as_they_were(self, ledger: Ledger) -> None:
         jobs = [replace(interactive(ledger), id=str(uuid7())) for _ in range(3)]
-        ledger.accept_inline(jobs)
+        ledger.accept_together(jobs)
         assert [fresh(ledger).job("local", job.id) for job in jobs] == jobs
 
     def test_rows_ride_in_the_end(self, ledger: Ledger) -> None:

@@ -34,7 +34,7 @@ def _install_points(folder: Path, program: str) -> None:
 
     for owner, method, point in (
         (Ledger, "accept", "record"),
-        (Ledger, "accept_inline", "record"),
+        (Ledger, "accept_together", "record"),
         (Ledger, "put_result", "result"),
         (Ledger, "_create_end", "end"),
         (Dispatcher, "restore", "restore"),

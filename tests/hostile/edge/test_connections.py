@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
 
+from api.edge import Connections, Edge
 from glyphq import samples
 from tests.faults.stack import ROOT, Stack, until
 from tests.hostile.edge.strangers import BYSTANDER, Connect, Connection, besieged, nothing_staged, refused
@@ -30,6 +32,22 @@ def test_hundreds_of_half_heads_do_not_stay(service: Stack, connect: Connect) ->
             return not connections
 
         until(all_closed, "all of them are closed")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:0:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_a_share_is_one_customers(first: str, second: str, same: bool) -> None:
+    connections = Connections(10, 1)
+    assert connections.take_in(cast("Edge", "one"), first)
+    assert connections.take_in(cast("Edge", "two"), second) is not same
 
 
 def test_a_late_head_is_told_so(service: Stack) -> None:
