@@ -1,0 +1,55 @@
+"""`glyphq keys`: what it prints, and what it does to the store."""
+
+from pathlib import Path
+
+import pytest
+
+from glyphq.blobs import LocalBlobs
+from glyphq.cli import main
+from glyphq.keys import Keys
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """Exit code, output and errors."""
+    with pytest.raises(SystemExit) as exited:
+        main(["keys", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return int(exited.value.code or 0), out, err
+
+
+def test_a_key_is_shown_once_and_listed_without_its_secret(store: Path, capsys) -> None:
+    code, key, _ = said(capsys, "create", "ada", "--name", "laptop", "--stored-bytes", "5G", "--store", store)
+    assert code == 0
+    _, listed, _ = said(capsys, "list", "--store", store)
+    assert key.strip().split("_")[1] in listed
+    assert key.strip().split("_")[2] not in listed
+    assert "ada" in listed
+    assert listed.strip().endswith("laptop")
+    assert "stored_bytes=5368709120" in listed
+
+
+def test_a_revoked_key_is_listed_as_such(store: Path, capsys) -> None:
+    _, key, _ = said(capsys, "create", "ada", "--store", store)
+    assert said(capsys, "revoke", key.strip(), "--store", store)[0] == 0
+    assert "revoked" in said(capsys, "list", "--store", store)[1]
+    assert [each.state for each in Keys(LocalBlobs(store)).all()] == ["revoked"]
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("revoke", "0123456789ab")])
+def test_a_store_that_is_not_there_is_said_and_not_made(store: Path, capsys, arguments: tuple[str, ...]) -> None:
+    code, _, err = said(capsys, *arguments, "--store", store)
+    assert code != 0
+    assert f"There is no store at {store}" in err
+    assert not store.exists()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--expires", "90"), ("--expires", "0d"), ("--stored-bytes", "5 G")])
+def test_an_amount_that_cannot_be_read_is_said(store: Path, capsys, option: str, value: str) -> None:
+    code, out, err = said(capsys, "create", "ada", option, value, "--store", store)
+    assert (code, out) == (2, "")
+    assert option in err
