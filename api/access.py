@@ -23,9 +23,10 @@ _READ_AGAIN_SECONDS = 5.0  # a key that was revoked is refused after this long
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose jobs a request may touch, and what its key may: without a key, everything."""
+    """Whose jobs a request may touch, what its key is called, and what it may: without a key, everything."""
 
     owner: str
+    name: str = ""
     limits: KeyLimits | None = None
 
 
@@ -59,7 +60,7 @@ class Access:
     async def caller(self, text: str | None) -> Caller:
         """Whoever shows this key. Raises KeyRefused, or QuotaExceeded for one request too many in a minute."""
         if self._settings.keys == "off" or (text is None and not self._settings.keys_required):
-            return Caller(LOCAL_OWNER)
+            return Caller(LOCAL_OWNER, LOCAL_OWNER)
         if text is None:
             raise KeyRefused("This service asks for a key. Send it as: Authorization: Bearer KEY")
         key = await self._key(text)
@@ -67,7 +68,7 @@ class Access:
             raise KeyRefused("The key is not known, has expired or was revoked. Whoever runs the service makes keys.")
         limits = replace(self._settings.key_limits, **key.limits)
         await self._count_request(key, limits)
-        return Caller(key.owner, limits)
+        return Caller(key.owner, key.name or key.id, limits)
 
     async def _key(self, text: str) -> ApiKey | None:
         shown = parts(text)

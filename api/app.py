@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
+from api import result_routes, routes
 from api.access import Access
 from api.callbacks import Callbacks
 from api.docs import add_docs
@@ -14,12 +15,13 @@ from api.images import Images
 from api.problems import add_problem_handlers, document
 from api.quotas import Quotas
 from api.reconciler import Reconciler
-from api.routes import open_router, router
+from api.rows import KeptRows
 from api.service import Service
 from glyphq import __version__
 from glyphq.blobs import LocalBlobs
 from glyphq.broker import create_celery
 from glyphq.callbacks import Deliveries
+from glyphq.corrections import Corrections
 from glyphq.dispatch import Dispatcher
 from glyphq.ledger import Ledger
 from glyphq.progress import open_progress
@@ -49,6 +51,8 @@ def create_app(settings: Settings) -> FastAPI:
                 access=Access(settings, ledger.blobs),
                 quotas=Quotas(settings, ledger),
                 deliveries=Deliveries(ledger.blobs),
+                corrections=Corrections(ledger.blobs),
+                kept_rows=KeptRows(),
             )
             app.state.service = service
             callbacks = Callbacks(service)
@@ -70,8 +74,9 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(router)
-    app.include_router(open_router)
+    app.include_router(routes.router)
+    app.include_router(result_routes.router)
+    app.include_router(routes.open_router)
     add_docs(app)
     add_problem_handlers(app)
     document(app, keys_required=settings.keys_required)

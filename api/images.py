@@ -47,6 +47,15 @@ class Image:
     content: bytes
 
 
+def image_of(kind: Kind, name: str, content: bytes) -> Image:
+    """An input of a job of this kind as a file; of a pixel row its picture."""
+    if kind is Kind.PIXELS:
+        content = to_png(from_pixels(content))
+    found = sniff(content[:_HEAD_BYTES])
+    form = found if found in _SUFFIXES else None
+    return Image(_file_name(name, form), form, content)
+
+
 class Images:
     """A context manager around the child; see the module."""
 
@@ -73,12 +82,7 @@ class Images:
             return await run_in_threadpool(self._model, job, row)
 
     def _original(self, job: Job, row: int) -> Image:
-        name, content = self._content(job, row)
-        if job.kind is Kind.PIXELS:
-            content = to_png(from_pixels(content))
-        found = sniff(content[:_HEAD_BYTES])
-        form = found if found in _SUFFIXES else None
-        return Image(_file_name(name, form), form, content)
+        return image_of(job.kind, *self._content(job, row))
 
     def _model(self, job: Job, row: int) -> Image:
         name, content = self._content(job, row)

@@ -90,7 +90,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        option = str(first["loc"][-1])
+        option = str((first["loc"][1:2] or first["loc"])[0])  # after where it stands, before the place in a list
         status, title, _example = _PROBLEMS[InvalidOption]
         return problem(status, InvalidOption.code, title, f"{option}: {first['msg']}.", {"option": option})
 
@@ -126,7 +126,8 @@ def document(app: FastAPI, *, keys_required: bool) -> None:
                 for operation in path.values():
                     if "HTTPValidationError" in str(operation["responses"].get("422")):
                         del operation["responses"]["422"]
-                    if "security" in operation and not keys_required:
+                    refuses = keys_required and "401" in operation["responses"]
+                    if "security" in operation and not refuses:
                         operation["security"].append({})
         return app.openapi_schema or describe()
 

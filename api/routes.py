@@ -2,106 +2,48 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from itertools import chain
-from typing import Annotated, Any, Literal
-from urllib.parse import quote
+from typing import Annotated
 
-import pyarrow as pa
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from api.access import Caller
+from api.dependencies import Bearer, By, JobId, Prefer, Served, guarded_router
 from api.problems import responses
-from api.schemas import REQUIRED_CHECKS, CallbackSecret, JobPage, JobView, Readiness, RowView
-from api.service import Service
+from api.schemas import JOB_EXAMPLE, REQUIRED_CHECKS, CallbackSecret, JobPage, JobView, Readiness, RowView
 from api.uploads import Upload, receive
 from glyphq import results
 from glyphq.charset_rules import MAX_MATCHED_CHARACTERS, MAX_RULE_CHARACTERS, MAX_RULES
 from glyphq.errors import (
-    CrossSiteRefused,
-    DamagedObject,
     EmptyInput,
-    HostRefused,
     IdempotencyMismatch,
     InvalidArchive,
     InvalidOption,
     InvalidRequest,
     JobAlreadyEnded,
     JobFailed,
-    JobNotFinished,
     JobNotFound,
     KeyRefused,
     LimitExceeded,
     ModelError,
-    NoPicture,
     Overloaded,
     QuotaExceeded,
-    RowNotFound,
-    SetupError,
     StoreError,
     StoreFull,
     UnsupportedInput,
     UploadInterrupted,
     UploadTooSlow,
 )
-from glyphq.jobs import FILENAME_ENCODINGS, MAX_TOP_K, Invert, Job, JobState, Options, View
+from glyphq.jobs import FILENAME_ENCODINGS, MAX_TOP_K, Invert, JobState, Options
 from glyphq.labels import LABELS, NAMED_CHARSETS
 from glyphq.vision.checkpoint import SHIPPED, read_card
 
-
-# Dependencies are async, though they await nothing: FastAPI runs others in a thread, which takes longer than they do.
-async def _same_site(sec_fetch_site: Annotated[str, Header(include_in_schema=False)] = "") -> None:
-    """Where no key is needed, a page of another site must not speak for whoever looks at it."""
-    if sec_fetch_site in ("cross-site", "same-site"):
-        raise CrossSiteRefused("The request came from a page of another site. Use the service's own address.")
-
-
-Format = Literal["csv", "json", "ndjson"]
-_MEDIA_TYPES: dict[Format, str] = {
-    "csv": "text/csv; charset=utf-8",
-    "json": "application/json",
-    "ndjson": "application/x-ndjson",
-}
-
-
-async def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-Served = Annotated[Service, Depends(_service)]
-
-
-Bearer = Annotated[
-    HTTPAuthorizationCredentials | None,
-    Depends(HTTPBearer(auto_error=False, scheme_name="key", description="A key, where the service asks for one.")),
-]
-
-
-async def _caller(request: Request, service: Served, bearer: Bearer) -> Caller:
-    service.access.check_host(request.headers.get("host", ""))
-    return await service.access.caller(bearer.credentials if bearer else None)
-
-
-By = Annotated[Caller, Depends(_caller)]
-
-router = APIRouter(
-    dependencies=[Depends(_same_site), Depends(_caller)],
-    responses=responses(CrossSiteRefused, HostRefused, KeyRefused, QuotaExceeded),
-)
+router = guarded_router()
 open_router = APIRouter()
 """For everybody, with a key or without."""
-JobId = Annotated[
-    str, Path(description="A job id, as answered by POST /v1/jobs.", examples=["019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11"])
-]
-Prefer = Annotated[
-    str | None, Header(description="`wait=10` holds the request until the job has ended or 10 seconds have passed.")
-]
-
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _SUBMISSION = {
     "requestBody": {
@@ -310,127 +252,32 @@ async def get_job(service: Served, caller: By, job_id: JobId, response: Response
     return view
 
 
-_ROW_EXAMPLE = {
-    "row": 0,
-    "filename": "a/1.png",
-    "status": "classified",
-    "label": "7",
-    "confidence": 0.9987,
-    "top": [{"label": "7", "confidence": 0.9987}, {"label": "1", "confidence": 0.0009}],
-    "reason": None,
-    "detail": None,
-}
-_RESULTS_EXAMPLES: dict[str, Any] = {
-    "text/csv": {
-        "schema": {"type": "string"},
-        "example": "row,filename,label,confidence,label_2,confidence_2,status,reason,detail\n"
-        "0,a/1.png,7,0.9987,1,0.0009,classified,,\n",
-    },
-    "application/json": {
-        "schema": {"type": "object"},
-        "example": {"job": "019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11", "complete": True, "results": [_ROW_EXAMPLE]},
-    },
-    "application/x-ndjson": {"schema": {"type": "string"}, "example": json.dumps(_ROW_EXAMPLE) + "\n"},
-}
+async def _existing(service: Served, caller: By, job_id: JobId) -> None:
+    """What is wrong is said before the answer begins."""
+    await run_in_threadpool(service.view, caller.owner, job_id)
 
 
 @router.get(
-    "/v1/jobs/{job_id}/results",
-    response_class=StreamingResponse,
+    "/v1/jobs/{job_id}/events",
+    response_class=EventSourceResponse,
     responses={
         200: {
-            "description": "The rows in order; the header `Glyphq-Complete` says whether these are all.",
-            "content": _RESULTS_EXAMPLES,
-            "headers": {"Glyphq-Complete": {"schema": {"type": "string", "enum": ["true", "false"]}}},
+            "description": "Server-sent events `job`, each with the whole job as it then is; the last one when it has "
+            "ended, or `deleted` when it is gone.",
+            "content": {"text/event-stream": {"example": f"event: job\ndata: {json.dumps(JOB_EXAMPLE)}\n\n"}},
         },
-        **responses(JobNotFound, JobNotFinished, JobFailed, InvalidOption, DamagedObject, StoreError),
-    },
-)
-def get_results(
-    service: Served,
-    caller: By,
-    job_id: JobId,
-    format: Annotated[Format | None, Query(description="Else the Accept header decides; else CSV.")] = None,
-    partial: Annotated[bool, Query(description="Of a running job, the rows there are.")] = False,
-    first_row: Annotated[
-        int, Query(ge=0, description="Rows from this one on; CSV has its line of names only from 0. To resume with.")
-    ] = 0,
-    accept: Annotated[str, Header(description="text/csv, application/json or application/x-ndjson.")] = "",
-) -> StreamingResponse:
-    """A job's rows as CSV, JSON or NDJSON."""
-    accepted: list[Format] = [name for name, media in _MEDIA_TYPES.items() if media.split(";")[0] in accept]
-    chosen: Format = format or (accepted[0] if accepted else "csv")
-    body: Iterator[bytes]
-    job = service.job(caller.owner, job_id)
-    end, rows = service.rows(job, partial=partial, first_row=first_row)
-    if chosen == "csv":
-        names = [results.csv_header(job.options.top_k)] if first_row == 0 else []
-        body = chain(names, (results.to_csv(batch, job.options.top_k) for batch in rows))
-    elif chosen == "ndjson":
-        body = map(results.to_ndjson, rows)
-    else:
-        body = _json_body(job, rows, complete=end is not None)
-    headers = {
-        "Glyphq-Complete": str(end is not None).lower(),
-        "Content-Disposition": f'attachment; filename="{job.id}.{chosen}"',
-    }
-    return StreamingResponse(body, media_type=_MEDIA_TYPES[chosen], headers=headers)
-
-
-def _json_body(job: Job, rows: Iterator[pa.RecordBatch], *, complete: bool) -> Iterator[bytes]:
-    yield f'{{"job": "{job.id}", "complete": {str(complete).lower()}, "results": ['.encode()
-    separator = b""
-    for batch in rows:
-        lines = results.to_ndjson(batch).removesuffix(b"\n")
-        yield separator + lines.replace(b"\n", b",\n")
-        separator = b",\n"
-    yield b"]}\n"
-
-
-_PICTURE_HEADERS = {
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-    "Cache-Control": "private, max-age=3600",
-}
-_BYTES_EXAMPLE = {**_BINARY, "example": "(the file)"}
-
-
-@router.get(
-    "/v1/jobs/{job_id}/items/{row}/image",
-    response_class=Response,
-    responses={
-        200: {
-            "description": "A PNG for `view=model`; else the file as it is, its type told by its bytes.",
-            "content": {
-                **{f"image/{form}": _BYTES_EXAMPLE for form in ("png", "jpeg", "webp", "tiff", "bmp")},
-                "application/octet-stream": _BYTES_EXAMPLE,
-            },
-        },
-        **responses(JobNotFound, RowNotFound, NoPicture, JobFailed, InvalidOption, DamagedObject, StoreError,
-                    SetupError),
+        **responses(JobNotFound, StoreError),
     },
 )  # fmt: skip
-async def get_image(
-    service: Served,
-    caller: By,
-    job_id: JobId,
-    row: Annotated[int, Path(description="The row's number, from 0.", examples=[0])],
-    view: Annotated[
-        View, Query(description=" ".join(f"{view.value}: {view.sentence}" for view in View))
-    ] = View.ORIGINAL,
-) -> Response:
-    """One input of a job, as it was handed in or as the network saw it, whatever the job's state."""
-    job = await run_in_threadpool(service.job, caller.owner, job_id)
-    image = await (service.images.model(job, row) if view is View.MODEL else service.images.original(job, row))
-    media_type = f"image/{image.format}" if image.format else "application/octet-stream"
-    disposition = _disposition("inline" if image.format else "attachment", image.name)
-    return Response(image.content, 200, {**_PICTURE_HEADERS, "Content-Disposition": disposition}, media_type)
-
-
-def _disposition(kind: str, name: str) -> str:
-    """RFC 6266: the name in plain ASCII, and encoded where that is not all of it."""
-    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
-    encoded = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
-    return f'{kind}; filename="{plain}"{encoded}'
+async def get_events(
+    service: Served, caller: By, job_id: JobId, _: Annotated[None, Depends(_existing)]
+) -> AsyncIterator[ServerSentEvent]:
+    """Follow a job: a snapshot at once, and whenever it has moved, at most four a second."""
+    try:
+        async for view in service.snapshots(caller.owner, job_id):
+            yield ServerSentEvent(event="job", raw_data=view.model_dump_json(exclude={"results"}))
+    except JobNotFound:
+        yield ServerSentEvent(event="deleted", raw_data="{}")
 
 
 @router.post(

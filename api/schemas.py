@@ -1,12 +1,12 @@
 """The shapes of the HTTP API's JSON, and how jobs become them."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from glyphq.callbacks import Delivery, DeliveryState
-from glyphq.jobs import Counts, End, Job, JobState
+from glyphq.jobs import MAX_LABEL_CHARACTERS, Correction, Counts, End, Job, JobState
 
 _EXAMPLE_ID = "019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11"
 
@@ -63,7 +63,7 @@ class RowView(BaseModel):
     detail: str | None
 
 
-_JOB_EXAMPLE: dict[str, Any] = {
+JOB_EXAMPLE: dict[str, Any] = {
     "id": _EXAMPLE_ID,
     "name": "ledger 1897",
     "kind": "zip",
@@ -98,6 +98,9 @@ _JOB_EXAMPLE: dict[str, Any] = {
         "results": f"/v1/jobs/{_EXAMPLE_ID}/results",
         "cancel": f"/v1/jobs/{_EXAMPLE_ID}/cancel",
         "image": f"/v1/jobs/{_EXAMPLE_ID}/items/{{row}}/image",
+        "correction": f"/v1/jobs/{_EXAMPLE_ID}/items/{{row}}/correction",
+        "summary": f"/v1/jobs/{_EXAMPLE_ID}/summary",
+        "events": f"/v1/jobs/{_EXAMPLE_ID}/events",
     },
 }
 
@@ -105,7 +108,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
 class JobView(BaseModel):
     """A job as its owner sees it."""
 
-    model_config = ConfigDict(json_schema_extra={"example": _JOB_EXAMPLE})
+    model_config = ConfigDict(json_schema_extra={"example": JOB_EXAMPLE})
 
     id: str
     name: str | None = None
@@ -129,7 +132,7 @@ class JobView(BaseModel):
 class JobPage(BaseModel):
     """Some jobs, newest first; `next` is the cursor of the following page."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"jobs": [_JOB_EXAMPLE], "next": None}})
+    model_config = ConfigDict(json_schema_extra={"example": {"jobs": [JOB_EXAMPLE], "next": None}})
 
     jobs: list[JobView]
     next: str | None
@@ -169,6 +172,76 @@ class CallbackSecret(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": {"secret": "whsec_2hE5vKcOyC1d..."}})
 
     secret: str
+
+
+class CorrectionGiven(BaseModel):
+    """What a person says is on a scan."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: str = Field(description=f"1 to {MAX_LABEL_CHARACTERS} printable characters, also such as are no class.")
+
+
+class CorrectionView(BaseModel):
+    """What a person said is on a scan, who, and when."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"row": 0, "label": "7", "corrected_by": "ada", "corrected_at": "2026-01-31T12:00:00Z"}
+        }
+    )
+
+    row: int
+    label: str
+    corrected_by: str = Field(description="The name of the key, or its id.")
+    corrected_at: datetime
+
+    @classmethod
+    def of(cls, row: int, correction: Correction) -> Self:
+        at = datetime.fromtimestamp(correction.at, UTC)
+        return cls(row=row, label=correction.label, corrected_by=correction.by, corrected_at=at)
+
+
+class BinView(BaseModel):
+    """The classified rows with a confidence from `confidence` up to a step more; 1 is in the last one."""
+
+    confidence: float
+    rows: int
+    reviewed: int = Field(description="Of them, those that a person has given a label.")
+    expected_errors: float = Field(description="How many of the others are wrong, if confidences mean what they say.")
+
+
+class LabelView(BaseModel):
+    """How many rows have a label in the end: a person's, or else the network's."""
+
+    label: str
+    rows: int
+
+
+class SummaryView(BaseModel):
+    """How sure the network was of a job's rows, and how far people have looked at them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "job": _EXAMPLE_ID,
+                "complete": True,
+                "step": 0.005,
+                "histogram": [{"confidence": 0.995, "rows": 9812, "reviewed": 2, "expected_errors": 11.4}],
+                "labels": [{"label": "7", "rows": 9812}],
+                "reviewed": 5,
+                "changed": 3,
+            }
+        }
+    )
+
+    job: str
+    complete: bool = Field(description="Whether the job has ended, so that no row is missing.")
+    step: float
+    histogram: list[BinView] = Field(description="By confidence, ascending; those without rows are left out.")
+    labels: list[LabelView]
+    reviewed: int = Field(description="Rows that a person has given a label.")
+    changed: int = Field(description="Of them, those where it is not the network's.")
 
 
 def job_view(job: Job, end: End | None, counts: Counts, now: float, delivery: Delivery | None = None) -> JobView:
@@ -224,4 +297,7 @@ def _links(job_id: str) -> dict[str, str]:
         "results": f"{this}/results",
         "cancel": f"{this}/cancel",
         "image": f"{this}/items/{{row}}/image",
+        "correction": f"{this}/items/{{row}}/correction",
+        "summary": f"{this}/summary",
+        "events": f"{this}/events",
     }

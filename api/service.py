@@ -6,7 +6,7 @@ The ledger is asked for what is true; Redis only for what is quick. Every answer
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,13 +21,16 @@ from api.events import Events
 from api.images import Images
 from api.quotas import Quotas
 from api.reconciler import Reconciler
+from api.rows import KeptRows
 from api.schemas import JobPage, JobView, failed_view, job_view
 from api.together import Together
 from api.uploads import Upload, accept, prepare_inline, require_room
+from glyphq import selection
 from glyphq.callbacks import Deliveries
+from glyphq.corrections import Corrections
 from glyphq.dispatch import Dispatcher
 from glyphq.errors import DamagedObject, GlyphqError, JobFailed, JobNotFinished, JobNotFound, ModelError, StoreError
-from glyphq.jobs import Counts, End, Job, JobState, Options
+from glyphq.jobs import Correction, Counts, End, Job, JobState, Options
 from glyphq.ledger import Ledger, chunk_of, index_key
 from glyphq.progress import Progress
 from glyphq.settings import Settings
@@ -37,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _LOOKED_AT_PER_PAGE = 1000  # jobs read for one page when a state is asked for
 _LOOK_AGAIN_SECONDS = 1.0  # for an end, should its event be lost
+_SNAPSHOT_SECONDS = 0.25  # between two of them at the least
+_BATCHES_AT_ONCE = 16
 _PROBE = "probe/readyz"
 _CLOCKS_APART_SECONDS = 5.0
 _CHECKED_SECONDS = 1.0  # an answer about what stands between the service and work serves whoever asks so long
@@ -56,6 +61,8 @@ class Service:
     access: Access
     quotas: Quotas
     deliveries: Deliveries
+    corrections: Corrections
+    kept_rows: KeptRows
 
     async def submit(
         self, owner: str, upload: Upload, options: Options, idempotency_key: str | None, wait_seconds: float
@@ -109,6 +116,19 @@ class Service:
         with self.events.watching(job.id) as moved:
             moved.set()  # it may have ended already
             await self._until_ended(job, moved, seconds)
+
+    async def snapshots(self, owner: str, job_id: str) -> AsyncIterator[JobView]:
+        """The job now, and whenever it has moved, until it has ended. Raises JobNotFound where it is deleted."""
+        with self.events.watching(job_id) as moved:
+            while True:
+                moved.clear()
+                view = await run_in_threadpool(self.view, owner, job_id)
+                yield view
+                if view.state.ended:
+                    return
+                await asyncio.sleep(_SNAPSHOT_SECONDS)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(moved.wait(), _LOOK_AGAIN_SECONDS)
 
     async def _until_ended(self, job: Job, moved: asyncio.Event, seconds: float) -> End | None:
         deadline = time.monotonic() + seconds
@@ -192,6 +212,50 @@ class Service:
         rows = self._mending(job, end, first_row)
         first = next(rows, None)  # what is wrong with the first chunk is said before the answer begins
         return end, _put_back(first, rows)
+
+    def table(self, job: Job, *, partial: bool) -> tuple[End | None, pa.Table]:
+        """The job's end, if any, and all its rows with what was corrected, to be selected from. Raises as `rows`."""
+        end, rows = self.rows(job, partial=partial)
+        table = self.kept_rows.of(job, rows, ended=end is not None)
+        return end, selection.corrected(table, self.corrections.of(job))
+
+    def correct(self, job: Job, row: int, label: str, by: str) -> Correction:
+        """Keep a person's label for a row. Raises InvalidOption, RowNotFound and StoreFull."""
+        self.ledger.require_row(job, row)
+        require_room(self.ledger, self.settings)
+        correction = Correction(label, by, time.time())
+        self.corrections.put(job, row, correction)
+        return correction
+
+    async def follow(self, job: Job, first_row: int) -> AsyncIterator[pa.RecordBatch]:
+        """The job's rows in order from `first_row` on, each as soon as those before it are there. Raises as `rows`, and
+        JobNotFound where it is deleted meanwhile.
+        """
+        with self.events.watching(job.id) as moved:
+            end: End | None = None
+            while end is None:
+                end, batches = await run_in_threadpool(self._rows_without_gap, job, first_row)
+                for batch in batches:
+                    first_row += batch.num_rows
+                    yield batch
+                if end is None and not batches:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(moved.wait(), _LOOK_AGAIN_SECONDS)
+                    moved.clear()
+
+    def _rows_without_gap(self, job: Job, first_row: int) -> tuple[End | None, list[pa.RecordBatch]]:
+        """As many as can be taken at once of the rows that follow each other from `first_row` on; the end, if these are
+        all.
+        """
+        self.ledger.job(job.owner, job.id)
+        end, rows = self.rows(job, partial=True, first_row=first_row)
+        found: list[pa.RecordBatch] = []
+        for batch in filter(len, rows):
+            if batch.column("row")[0].as_py() != first_row or len(found) == _BATCHES_AT_ONCE:
+                return None, found
+            found.append(batch)
+            first_row += batch.num_rows
+        return end, found
 
     def _mending(self, job: Job, end: End | None, first_row: int) -> Iterator[pa.RecordBatch]:
         try:

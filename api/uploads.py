@@ -22,9 +22,10 @@ import numpy as np
 import pyarrow as pa
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from uuid_utils import uuid7
 
+from api.bodies import pieces_of
 from api.quotas import Share
 from glyphq.archive import index_zip, raw_batch, sniff
 from glyphq.blobs import BlobWriter
@@ -37,7 +38,6 @@ from glyphq.errors import (
     StoreFull,
     UnsupportedInput,
     UploadInterrupted,
-    UploadTooSlow,
 )
 from glyphq.jobs import Job, Kind, Options
 from glyphq.ledger import Ledger, data_prefix, index_key, input_key, record_key, write_index
@@ -149,86 +149,17 @@ async def receive(request: Request, upload: Upload) -> None:
     media_type, parameters = parse_options_header(request.headers.get("content-type", ""))
     is_json = media_type == b"application/json"
     limit_name = "max_json_bytes" if is_json else "max_upload_bytes"
-    limit = settings.max_json_bytes if is_json else settings.max_upload_bytes
-    announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limit:
-        raise _upload_too_large(limit, limit_name)
-    try:
-        async with asyncio.timeout(settings.max_upload_seconds) as deadline:
-            with _Pace(deadline, settings) as pace:
-                pieces = _pieces(request, pace, limit_name, limit)
-                if media_type == b"multipart/form-data":
-                    await _receive_form(pieces, upload, parameters.get(b"boundary"))
-                elif is_json:
-                    await _receive_pixels(pieces, upload)
-                else:
-                    upload.begin("")
-                    async for data in pieces:
-                        upload.add(data)
-                        await upload.flush()
-            await upload.flush(last=True)
-    except ClientDisconnect:
-        raise UploadInterrupted("The connection ended before the whole body had arrived. Submit again.") from None
-    except TimeoutError:
-        raise UploadTooSlow(
-            f"Nothing has come for {settings.max_body_gap_seconds:,g} seconds, or the upload took longer than "
-            f"{settings.max_upload_seconds:,g}. Submit again, a larger upload as several jobs."
-        ) from None
-
-
-class _Pace:
-    """How fast the body comes. Only waiting counts: what the disk takes is not the sender's fault.
-
-    A context manager: within, the deadline passes when a piece does not come. One timer looks after many pieces, for
-    moving it at each took longer than the piece.
-    """
-
-    def __init__(self, deadline: asyncio.Timeout, settings: Settings) -> None:
-        self._loop, self._deadline = asyncio.get_running_loop(), deadline
-        self._gap, self._least = settings.max_body_gap_seconds, settings.min_body_bytes_per_second
-        self._asked: float | None = None  # when a piece was, which has not come
-        self._waited, self._received = 0.0, 0
-
-    def __enter__(self) -> Self:
-        self._timer = self._loop.call_later(self._gap, self._look)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def ask(self) -> None:
-        self._asked = self._loop.time()
-
-    def take(self, piece: bytes) -> int:
-        """The bytes that have come by now. Raises UploadTooSlow when they are too few."""
-        if self._asked is not None:
-            self._waited += self._loop.time() - self._asked
-            self._asked = None
-        self._received += len(piece)
-        if self._waited > self._gap and self._received < self._least * self._waited:
-            raise UploadTooSlow(
-                f"The upload came at less than {self._least:,} bytes a second. Submit again over a faster connection."
-            )
-        return self._received
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        due = (self._asked or now) + self._gap
-        if due > now:
-            self._timer = self._loop.call_at(due, self._look)
-        elif not self._deadline.expired():
-            self._deadline.reschedule(now)
-
-
-async def _pieces(request: Request, pace: _Pace, limit_name: str, limit: int) -> AsyncIterator[bytes]:
-    """The body, piece by piece. Raises LimitExceeded when there is too much of it."""
-    pace.ask()
-    async for piece in request.stream():
-        if pace.take(piece) > limit:
-            raise _upload_too_large(limit, limit_name)
-        yield piece
-        pace.ask()
-    pace.take(b"")  # nothing more is awaited
+    async with pieces_of(request, settings, limit_name, getattr(settings, limit_name)) as pieces:
+        if media_type == b"multipart/form-data":
+            await _receive_form(pieces, upload, parameters.get(b"boundary"))
+        elif is_json:
+            await _receive_pixels(pieces, upload)
+        else:
+            upload.begin("")
+            async for data in pieces:
+                upload.add(data)
+                await upload.flush()
+        await upload.flush(last=True)
 
 
 async def _receive_form(pieces: AsyncIterator[bytes], upload: Upload, boundary: bytes | None) -> None:
@@ -497,7 +428,3 @@ def _raw_batches(parts: list[Part], unnamed: str, images: int) -> Iterator[pa.Re
 
 def _too_many_images(limit: int) -> LimitExceeded:
     return LimitExceeded("max_form_images", limit, f"One request takes at most {limit:,} images. Put them in a zip.")
-
-
-def _upload_too_large(limit: int, name: str) -> LimitExceeded:
-    return LimitExceeded(name, limit, f"The upload is larger than {limit:,} bytes. Split it into several jobs.")

@@ -16,6 +16,7 @@ from glyphq.labels import charset_classes
 
 MAX_TOP_K = 10
 MAX_NAME_CHARACTERS = 200
+MAX_LABEL_CHARACTERS = 8
 MAX_URL_CHARACTERS = 2000
 FILENAME_ENCODINGS = ("cp437", "utf-8", "cp866", "cp1251", "koi8-r", "cp1252", "shift_jis", "gbk", "euc-kr", "big5")
 
@@ -355,3 +356,18 @@ class End:
     inline_results: bytes | None = None
 
     __pydantic_config__: ClassVar[dict[str, str]] = _BASE64
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A person's label for a row, which may be the network's own. `by` is whoever gave it; `at` is in seconds since the
+    epoch. Raises InvalidOption.
+    """
+
+    label: str
+    by: str
+    at: float
+
+    def __post_init__(self) -> None:
+        if not (0 < len(self.label) <= MAX_LABEL_CHARACTERS and self.label.isprintable() and self.label.strip()):
+            raise InvalidOption("label", f"A label has 1 to {MAX_LABEL_CHARACTERS} printable characters, such as 7.")

@@ -252,12 +252,16 @@ class Ledger:
 
     def index_row(self, job: Job, row: int) -> pa.RecordBatch:
         """The index of one row. Raises RowNotFound, and DamagedObject as `index` does."""
-        if not 0 <= row < job.total:
-            rows = "one row, 0" if job.total == 1 else f"{job.total:,} rows, from 0 to {job.total - 1:,}"
-            raise RowNotFound(f"The job has {rows}; there is no row {row:,}.")
+        self.require_row(job, row)
         first_rows = list(accumulate((part.rows for part in job.chunks), initial=0))
         chunk = bisect_right(first_rows, row) - 1
         return self.index(job, chunk).slice(row - first_rows[chunk], 1)
+
+    def require_row(self, job: Job, row: int) -> None:
+        """Raises RowNotFound for a number that none of the job's rows has."""
+        if not 0 <= row < job.total:
+            rows = "one row, 0" if job.total == 1 else f"{job.total:,} rows, from 0 to {job.total - 1:,}"
+            raise RowNotFound(f"The job has {rows}; there is no row {row:,}.")
 
     def rebuild_index(self, job: Job) -> None:
         """Make the index again from a zip's input and put it in the place of the damaged one.

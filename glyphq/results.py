@@ -1,12 +1,14 @@
-"""The result schema (Arrow) and its CSV, JSON and NDJSON forms. Knows rows and their text; nothing of storage, HTTP or
-how a label was found.
+"""The result schema (Arrow) and its CSV, JSON, NDJSON and Parquet forms. Knows rows and their text; nothing of storage,
+HTTP or how a label was found.
 
 All batches of one job have the same number k of classes a row; where a row's charset has fewer, the last ones are null.
 A row that is not classified has null for them all.
 """
 
+import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -16,11 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from glyphq.jobs import DOUBTFUL_CONFIDENCE, Counts, Model, Rejection, RowStatus, Sign
+from glyphq.jobs import DOUBTFUL_CONFIDENCE, Correction, Counts, Model, Rejection, RowStatus, Sign
 from glyphq.labels import LABELS
 
 CONFIDENCE_STEPS = 10_000
 """Confidences are shown with four decimals, in every form rounded alike."""
+
+CORRECTED = "final_label", "corrected_by", "corrected_at"
+"""The columns that `with_corrections` adds."""
+
+_ROWS_OF_A_GROUP = 65_536  # of a Parquet file
 
 _MODEL_DIGEST, _MODEL_ENGINE = b"glyphq.model_digest", b"glyphq.model_engine"
 # https://owasp.org/www-community/attacks/CSV_Injection: what begins a formula, full-width forms and all, behind any
@@ -144,13 +151,45 @@ def deserialize(content: bytes) -> tuple[pa.RecordBatch, Model]:
         return reader.read_next_batch(), model_of(reader.schema)
 
 
-def csv_header(top_k: int) -> bytes:
+def labels(batch: pa.RecordBatch) -> pa.StringArray:
+    """The network's label of each row; null unless classified."""
+    return _labels_at(batch, 0)
+
+
+def confidences(batch: pa.RecordBatch) -> pa.DoubleArray:
+    """The confidence of each row's label, as it is shown: 0 to 1 with four decimals; null unless classified."""
+    return _confidences_at(batch, 0)
+
+
+def with_corrections(batch: pa.RecordBatch, corrections: Mapping[int, Correction]) -> pa.RecordBatch:
+    """The batch, whose rows ascend, and three columns more: the final label, which is the correction's where there is
+    one, who gave that, and when, in UTC. `corrections` are by row, ascending.
+    """
+    rows = batch.column("row").to_numpy()
+    first, last = (int(rows[0]), int(rows[-1])) if len(rows) else (0, -1)
+    mine = {row: each for row, each in corrections.items() if first <= row <= last}
+    is_mine = pc.is_in(batch.column("row"), value_set=pa.array(mine.keys(), pa.uint32()))
+    given = {
+        "final_label": [each.label for each in mine.values()],
+        "corrected_by": [each.by for each in mine.values()],
+        "corrected_at": [f"{datetime.fromtimestamp(each.at, UTC):%Y-%m-%dT%H:%M:%SZ}" for each in mine.values()],
+    }
+    nothing = pa.nulls(len(rows), pa.string())
+    for column, texts in given.items():
+        before = labels(batch) if column == "final_label" else nothing
+        batch = batch.append_column(column, pc.replace_with_mask(before, is_mine, pa.array(texts, pa.string())))
+    return batch
+
+
+def csv_header(top_k: int, *, corrected: bool = False) -> bytes:
     """The line of column names, with its line end."""
-    return (",".join(["row", "filename", *_label_columns(top_k), "status", "reason", "detail"]) + "\n").encode()
+    later = CORRECTED if corrected else ()
+    return (",".join(["row", "filename", *_label_columns(top_k), "status", "reason", "detail", *later]) + "\n").encode()
 
 
 def to_csv(batch: pa.RecordBatch, top_k: int) -> bytes:
-    """RFC 4180 in UTF-8 with "\\n" line ends; `top_k` label columns, the last ones empty where a row has fewer.
+    """RFC 4180 in UTF-8 with "\\n" line ends; `top_k` label columns, the last ones empty where a row has fewer. What
+    was corrected is there where the batch has it.
 
     In CSV only, text that a spreadsheet would run as a formula gets a leading apostrophe, and control characters other
     than tab and line breaks become U+FFFD.
@@ -173,7 +212,7 @@ def to_csv(batch: pa.RecordBatch, top_k: int) -> bytes:
         *ranked,
         batch.column("status"),
         pc.fill_null(batch.column("reason"), ""),
-        _csv_text(pc.fill_null(batch.column("detail"), "")),
+        *(_csv_text(pc.fill_null(batch.column(name), "")) for name in ("detail", *_corrected_columns(batch))),
         ",",
     ).cast(pa.large_string())
     everything = pa.LargeListArray.from_arrays(pa.array([0, len(lines)], pa.int64()), lines)
@@ -182,7 +221,10 @@ def to_csv(batch: pa.RecordBatch, top_k: int) -> bytes:
 
 
 def to_row_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Row objects as the API gives them: label and confidence are null, and `top` is empty, unless classified."""
+    """Row objects as the API gives them: label and confidence are null, and `top` is empty, unless classified. What was
+    corrected is there if the batch says.
+    """
+    later = {name: batch.column(name).to_pylist() for name in _corrected_columns(batch)}
     names = "row", "filename", "status", "reason", "detail", "labels", "confidences"
     rows = []
     for row, filename, status, reason, detail, labels, confidences in zip(
@@ -200,6 +242,9 @@ def to_row_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
         rows.append(
             {"row": row, "filename": filename, "status": status, **best, "top": top, "reason": reason, "detail": detail}
         )
+    for name, values in later.items():
+        for each, value in zip(rows, values, strict=True):
+            each[name] = value
     return rows
 
 
@@ -207,6 +252,87 @@ def to_ndjson(batch: pa.RecordBatch) -> bytes:
     """One row object a line, in UTF-8, each line ended."""
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
     return "".join(encode(row) + "\n" for row in to_row_dicts(batch)).encode()
+
+
+def to_parquet(batches: Iterable[pa.RecordBatch], top_k: int, *, corrected: bool = False) -> Iterator[bytes]:
+    """A Parquet file in pieces, with the columns of CSV: confidences are numbers, times are times, and what is empty
+    there is null here.
+    """
+    import pyarrow.parquet as pq  # a tenth of a second
+
+    none = pa.RecordBatch.from_pylist([], result_schema(top_k))
+    pieces, schema = Pieces(), _flat(with_corrections(none, {}) if corrected else none, top_k).schema
+    with pq.ParquetWriter(pa.PythonFile(pieces, mode="w"), schema, compression="zstd") as writer:
+        for group in _grouped(batches, _ROWS_OF_A_GROUP):
+            writer.write_table(pa.concat_tables(_flat(batch, top_k) for batch in group))
+            yield pieces.take()
+    yield pieces.take()
+
+
+class Pieces(io.RawIOBase):
+    """A file that is written and never kept: what has come since the last time is taken."""
+
+    def __init__(self) -> None:
+        self._written: list[bytes] = []
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._written.append(bytes(data))
+        self._position += len(self._written[-1])
+        return len(self._written[-1])
+
+    def tell(self) -> int:
+        return self._position
+
+    def take(self) -> bytes:
+        taken = b"".join(self._written)
+        self._written.clear()
+        return taken
+
+
+def _grouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[list[pa.RecordBatch]]:
+    """Batches in turn, together as many as have at least so many rows."""
+    group: list[pa.RecordBatch] = []
+    for batch in batches:
+        group.append(batch)
+        if sum(each.num_rows for each in group) >= rows:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _flat(batch: pa.RecordBatch, top_k: int) -> pa.Table:
+    columns = {name: batch.column(name) for name in ("row", "filename")}
+    for rank, name in enumerate(_label_columns(top_k)[::2]):
+        columns |= {name: _labels_at(batch, rank), name.replace("label", "confidence"): _confidences_at(batch, rank)}
+    columns |= {name: batch.column(name) for name in ("status", "reason", "detail", *_corrected_columns(batch))}
+    if "corrected_at" in columns:
+        columns["corrected_at"] = columns["corrected_at"].cast(pa.timestamp("s", "UTC"))
+    return pa.table(columns)
+
+
+def _corrected_columns(batch: pa.RecordBatch) -> tuple[str, ...]:
+    return tuple(name for name in CORRECTED if name in batch.schema.names)
+
+
+def _labels_at(batch: pa.RecordBatch, rank: int) -> pa.StringArray:
+    return _at(batch, "labels", rank, lambda classes: pa.array(list(LABELS)).take(pa.array(classes)))
+
+
+def _confidences_at(batch: pa.RecordBatch, rank: int) -> pa.DoubleArray:
+    return _at(batch, "confidences", rank, lambda values: pa.array(_steps(values) / CONFIDENCE_STEPS))
+
+
+def _at(batch: pa.RecordBatch, column: str, rank: int, shown: Callable[[NDArray[Any]], pa.Array]) -> pa.Array:
+    """Null where a row has no answer at this rank, as no row has one beyond those of its job."""
+    answered, values = _answered(batch), _values(batch, column)
+    there = rank < answered.shape[1]
+    found = shown(values[:, rank if there else 0])
+    return pc.if_else(pa.array(answered[:, rank]), found, None) if there else pa.nulls(len(found), found.type)
 
 
 def _label_columns(top_k: int) -> list[str]:

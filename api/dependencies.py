@@ -1,0 +1,53 @@
+"""What routes are given: the service, who asks, and what many of them take. Knows HTTP; nothing of jobs."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.access import Caller
+from api.problems import responses
+from api.service import Service
+from glyphq.errors import CrossSiteRefused, HostRefused, KeyRefused, QuotaExceeded
+
+
+# Dependencies are async, though they await nothing: FastAPI runs others in a thread, which takes longer than they do.
+async def _same_site(sec_fetch_site: Annotated[str, Header(include_in_schema=False)] = "") -> None:
+    """Where no key is needed, a page of another site must not speak for whoever looks at it."""
+    if sec_fetch_site in ("cross-site", "same-site"):
+        raise CrossSiteRefused("The request came from a page of another site. Use the service's own address.")
+
+
+async def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+Served = Annotated[Service, Depends(_service)]
+Bearer = Annotated[
+    HTTPAuthorizationCredentials | None,
+    Depends(HTTPBearer(auto_error=False, scheme_name="key", description="A key, where the service asks for one.")),
+]
+
+
+async def _caller(request: Request, service: Served, bearer: Bearer) -> Caller:
+    service.access.check_host(request.headers.get("host", ""))
+    return await service.access.caller(bearer.credentials if bearer else None)
+
+
+By = Annotated[Caller, Depends(_caller)]
+
+JobId = Annotated[
+    str, Path(description="A job id, as answered by POST /v1/jobs.", examples=["019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11"])
+]
+Prefer = Annotated[
+    str | None, Header(description="`wait=10` holds the request until the job has ended or 10 seconds have passed.")
+]
+
+
+def guarded_router() -> APIRouter:
+    """Of routes that answer nobody without a look at who asks."""
+    return APIRouter(
+        dependencies=[Depends(_same_site), Depends(_caller)],
+        responses=responses(CrossSiteRefused, HostRefused, KeyRefused, QuotaExceeded),
+    )

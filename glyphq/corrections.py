@@ -1,0 +1,61 @@
+"""What people say is on a scan, beside what the network said: on blobs alone. Knows no HTTP.
+
+An object a row, put in place at once and durably, so that two people who correct at the same time lose nothing: the
+later word on a row stands.
+"""
+
+import logging
+from collections.abc import Mapping
+
+from pydantic import TypeAdapter, ValidationError
+
+from glyphq.blobs import LocalBlobs
+from glyphq.errors import DamagedObject, InvalidOption
+from glyphq.jobs import Correction, Job
+from glyphq.ledger import data_prefix, record_key
+from glyphq.seals import seal, unseal
+
+log = logging.getLogger(__name__)
+
+_CORRECTION = TypeAdapter(Correction)
+
+
+class Corrections:
+    """The corrections in one store. Every method may raise StoreError."""
+
+    def __init__(self, blobs: LocalBlobs) -> None:
+        self._blobs = blobs
+
+    def put(self, job: Job, row: int, correction: Correction) -> None:
+        """Keep it in the place of an earlier one. Of a job that was deleted meanwhile nothing stays."""
+        self._blobs.replace(_key(job.id, row), seal(_CORRECTION.dump_json(correction) + b"\n"))
+        if not self._blobs.exists(record_key(job.owner, job.id)):
+            self._blobs.delete_folder(data_prefix(job.id))
+
+    def delete(self, job: Job, row: int) -> None:
+        """Take it back, if there is one."""
+        self._blobs.delete(_key(job.id, row))
+
+    def of(self, job: Job) -> Mapping[int, Correction]:
+        """By row, in the order of rows. A damaged one is left out: its row is to be looked at again."""
+        found = {}
+        for key in self._blobs.list(_prefix(job.id)):
+            sealed = self._blobs.get(key)
+            if sealed:
+                try:
+                    found[_row(key)] = _CORRECTION.validate_json(unseal(key, sealed))
+                except (DamagedObject, ValidationError, InvalidOption):
+                    log.error("job %s: the correction %s is damaged", job.id, key)
+        return dict(sorted(found.items()))
+
+
+def _prefix(job_id: str) -> str:
+    return f"{data_prefix(job_id)}/corrections"
+
+
+def _key(job_id: str, row: int) -> str:
+    return f"{_prefix(job_id)}/{row}.json"
+
+
+def _row(key: str) -> int:
+    return int(key.rsplit("/", 1)[1].removesuffix(".json"))
