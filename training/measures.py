@@ -69,6 +69,7 @@ def measure(logits: Logits, truth: Classes, temperature: float, unanswered: int 
         "charsets": {name: _within(logits, truth, temperature, name) for name in NAMED_CHARSETS},
         "classes": _by_class(predicted, truth),
         "confusions": _confusions(predicted, truth),
+        "matrix": _matrix(predicted, truth),
         "calibration": {
             "temperature": temperature,
             "error_before": _calibration_error(answers(logits, 1.0, charset_classes("all"), 1)[1][:, 0], right),
@@ -114,6 +115,15 @@ def _by_class(predicted: NDArray[np.uint8], truth: Classes) -> list[dict[str, An
         {"label": LABELS[i], "scans": int(counts[i]), "precision": _round(precision[i]), "recall": _round(recall[i])}
         for i in classes
     ]
+
+
+def _matrix(predicted: NDArray[np.uint8], truth: Classes) -> dict[str, dict[str, int]]:
+    """How many scans of each class were answered with which, by label, the class itself included."""
+    counts = confusion_matrix(truth, predicted, labels=range(len(LABELS)))
+    return {
+        LABELS[i]: {LABELS[j]: int(counts[i, j]) for j in np.flatnonzero(counts[i])}
+        for i in np.flatnonzero(counts.sum(1))
+    }
 
 
 def _confusions(predicted: NDArray[np.uint8], truth: Classes) -> list[dict[str, Any]]:

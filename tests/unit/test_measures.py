@@ -75,6 +75,10 @@ class TestAccuracy:
             {"truth": "I", "predicted": "Z", "scans": 1, "share_of_truth": 1},
         ]
 
+    def test_the_matrix_has_every_answer(self) -> None:
+        measured = measure(logits(["O", "O", "0", "1", "1", "Z"]), classes("00011I"), 1.0)
+        assert measured["matrix"] == {"0": {"0": 1, "O": 2}, "1": {"1": 2}, "I": {"Z": 1}}
+
     def test_the_loss_is_of_the_logits_as_they_are(self) -> None:
         even = np.zeros((3, len(LABELS)), np.float32)
         assert measure(even, classes("ABC"), 2.0)["loss"] == pytest.approx(math.log(47), abs=1e-4)
