@@ -30,3 +30,8 @@ class KeptRows:
             while len(self._tables) > 1 and sum(each.nbytes for each in self._tables.values()) > _KEPT_BYTES:
                 self._tables.popitem(last=False)
             return table
+
+    def drop(self, job: Job) -> None:
+        """The job is gone."""
+        with self._lock:
+            self._tables.pop(job.id, None)

@@ -289,6 +289,7 @@ class Service:
             self.ledger.delete_damaged(owner, job_id)
             return
         self.ledger.delete(job)
+        self.kept_rows.drop(job)
         self._forget(job)
 
     def _forget(self, job: Job) -> None:

@@ -191,6 +191,9 @@ def test_the_power_fails_and_what_was_acknowledged_is_there(tmp_path: Path, batc
         until(lambda: len(zips) == 6 and client.status(zips[0]).state.ended, "a job has ended")
         assert not client.status(zips[-1]).state.ended
         ended = [job_id for job_id in zips if client.status(job_id).state.ended]
+        reviewed = [*zips, images[0]]
+        for job_id in reviewed:
+            _corrections_of(own, job_id, label="@")
         own.kill()
         failed.set()
         for thread in clients:
@@ -204,6 +207,17 @@ def test_the_power_fails_and_what_was_acknowledged_is_there(tmp_path: Path, batc
         for job_id in images:
             client.wait(job_id, timeout_seconds=PATIENCE_SECONDS)
             assert client.results(job_id) == alone
+        for job_id in reviewed:
+            assert _corrections_of(own, job_id) == ["@"]
+
+
+def _corrections_of(own: Stack, job_id: str, *, label: str | None = None) -> list[str]:
+    """The labels that people gave the job's rows, once `label` was given the first one."""
+    with httpx.Client(base_url=f"{own.url}/v1/jobs/{job_id}/", timeout=60, trust_env=False) as http:
+        if label is not None:
+            http.put("items/0/correction", json={"label": label}).raise_for_status()
+        query = {"format": "json", "corrected": "true", "reviewed": "true", "partial": "true"}
+        return [row["final_label"] for row in http.get("results", params=query).raise_for_status().json()["results"]]
 
 
 def _set_two_hours_off(own: Stack, name: str) -> None:
