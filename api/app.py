@@ -12,6 +12,7 @@ from api.callbacks import Callbacks
 from api.docs import add_docs
 from api.events import Events
 from api.images import Images
+from api.page import add_page
 from api.problems import add_problem_handlers, document
 from api.quotas import Quotas
 from api.reconciler import Reconciler
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(routes.router)
     app.include_router(result_routes.router)
     app.include_router(routes.open_router)
+    add_page(app)
     add_docs(app)
     add_problem_handlers(app)
     document(app, keys_required=settings.keys_required)

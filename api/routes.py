@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
@@ -325,12 +325,6 @@ _MODEL_EXAMPLE = {
 def get_model(service: Served) -> JSONResponse:
     """The model's card: classes, architecture, digest, measured accuracy, calibration."""
     return JSONResponse(read_card(service.settings.model or SHIPPED).fields)
-
-
-@open_router.get("/", include_in_schema=False)
-def root() -> RedirectResponse:
-    """Whoever opens the address in a browser finds the description of the API."""
-    return RedirectResponse("/docs")
 
 
 @open_router.get("/healthz", responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}})
