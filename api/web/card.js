@@ -20,7 +20,7 @@ export function fillCard(card, row, classes) {
   fill(card, h("div", { class: "card-box" },
     keptPictures(card, row),
     h("div", { class: "card-label" }, labelOf(row, classes), row.confidence !== null && h("span", { class: "number" }, sureness(row.confidence))),
-    h("div", { class: "card-others code" }, row.top.slice(1, 4).map(({ label, confidence }) => h("span", {}, `${label} `, h("small", {}, `${Math.round(100 * confidence)}`)))),
+    h("div", { class: "card-others code" }, row.top.slice(1, 4).filter(({ confidence }) => confidence >= 0.005).map(({ label, confidence }) => h("span", {}, `${label} `, h("small", {}, `${Math.round(100 * confidence)}`)))),
     h("div", { class: "card-name", title: row.filename }, row.filename)));
 }
 

@@ -25,10 +25,15 @@ function filled(element, attributes, children) {
   return element;
 }
 
+/** Add to what is within `element`. */
+export function add(element, ...children) {
+  return filled(element, {}, children);
+}
+
 /** Replace what is within `element`. */
 export function fill(element, ...children) {
   element.replaceChildren();
-  return filled(element, {}, children);
+  return add(element, children);
 }
 
 /** Have a screen reader say it once it has said what it is saying. */

@@ -27,9 +27,8 @@ export function drawing(signal) {
   keepReading(canvas, answer, () => drawn, signal);
   clear();
   return h("section", { class: "drawing", "aria-labelledby": "draw-title" },
-    h("h2", { id: "draw-title" }, "Or draw a character"),
-    h("div", { class: "sheet" }, canvas, answer),
-    h("p", { class: "actions" }, h("button", { type: "button", onclick: clear }, "Clear")));
+    h("div", { class: "drawing-head" }, h("h2", { id: "draw-title" }, "Or draw a character"), h("button", { type: "button", class: "quiet", onclick: clear }, "Clear")),
+    h("div", { class: "sheet" }, canvas, answer));
 }
 
 function listenToPen(canvas, pen, signal, onInk) {

@@ -3,7 +3,7 @@
 
 import { h } from "/web/dom.js";
 
-const LINE = 216; // pixels from one line of cards to the next; views.css has the card's own height
+const LINE = 200; // pixels from one line of cards to the next; views.css has the card's own height
 const NARROWEST = 150; // pixels of a card
 const OVERSCAN = 2; // lines kept beyond each edge
 const TALLEST = 8_000_000; // pixels: browsers cap an element's height, at 17 million or more
@@ -90,12 +90,16 @@ export class Grid {
     return room > 0 ? (this.#height - seen) / room : 1;
   }
 
+  /** The same rows stay in sight, the selected one if it was. */
   #arrange() {
     const first = Math.floor(this.#top / LINE) * this.#columns;
-    this.#columns = Math.max(1, Math.floor(this.element.clientWidth / NARROWEST));
+    const wasInSight = this.#cards.has(this.selected);
+    const columns = Math.max(1, Math.floor(this.element.clientWidth / NARROWEST));
+    if (columns !== this.#columns) this.#top = Math.floor(first / columns) * LINE;
+    this.#columns = columns;
     this.#spacer.style.height = `${Math.min(this.#height, TALLEST)}px`;
-    this.#scrollTo(Math.floor(first / this.#columns) * LINE);
-    this.refresh();
+    this.#scrollTo(this.#top);
+    if (wasInSight) this.#show(this.selected);
   }
 
   #show(index) {

@@ -1,7 +1,7 @@
 // Hand in: drop or choose scans, see them go up. Knows uploads; what becomes of a job is the job's page's.
 
 import { isAbort } from "/web/api.js";
-import { fill, h, problemNote, say } from "/web/dom.js";
+import { add, fill, h, problemNote, say } from "/web/dom.js";
 import { drawing } from "/web/draw.js";
 import { asJobs, chosen, dropped, MOST_FILES } from "/web/files.js";
 import { latestJobs } from "/web/jobs.js";
@@ -25,7 +25,7 @@ export async function show(main, { signal }) {
     input.addEventListener("change", () => { handIn(chosen(input)); input.value = ""; });
   }
 
-  main.append(
+  add(main,
     h("div", { class: "halves" },
       h("section", { "aria-labelledby": "handin-title" },
         h("h1", { id: "handin-title" }, "Hand in scans"),

@@ -3,7 +3,7 @@
 import { isAbort, jobPath, json, Problem, request } from "/web/api.js";
 import { below, verdict } from "/web/confidence.js";
 import { countsBar, countsTable } from "/web/counts.js";
-import { fill, h, problemNote, say } from "/web/dom.js";
+import { add, fill, h, problemNote, say } from "/web/dom.js";
 import { snapshots } from "/web/follow.js";
 import { count, duration, hasEnded, moment, percent, plural, titleOf } from "/web/words.js";
 
@@ -13,7 +13,7 @@ export async function show(main, { id, signal }) {
   const body = h("div", { class: "watch" });
   const verdictBox = h("div");
   const problems = h("div");
-  main.append(jobHead(job, "", state), problems, body, verdictBox, actions(id, () => job, problems), optionsOf(job));
+  add(main, jobHead(job, "", state), problems, body, verdictBox, optionsOf(job), actions(id, () => job, problems));
 
   const showing = () => {
     fill(state, h("span", { class: `state ${job.state}` }, job.state));

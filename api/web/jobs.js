@@ -3,7 +3,7 @@
 
 import { isAbort, json } from "/web/api.js";
 import { countsBar } from "/web/counts.js";
-import { fill, h, pause } from "/web/dom.js";
+import { add, fill, h, pause } from "/web/dom.js";
 import { duration, hasEnded, moment, percent, plural, titleOf } from "/web/words.js";
 
 const RUNNING_MS = 1000;
@@ -15,7 +15,7 @@ const DRAWING_MS = 20_000; // drawings are deleted once they are read, which tak
 export async function show(main, { signal }) {
   const list = h("ul", { class: "jobs" });
   const more = h("button", { type: "button", hidden: true }, "Show older jobs");
-  main.append(h("h1", {}, "Jobs"), list, h("p", { class: "actions" }, more));
+  add(main, h("h1", {}, "Jobs"), list, h("p", { class: "actions" }, more));
   const seen = new Map();
   let next = null; // the cursor of what is older than all that were seen
 

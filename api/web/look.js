@@ -7,7 +7,7 @@ import { modelCard } from "/web/characters.js";
 import { verdict } from "/web/confidence.js";
 import { Corrections } from "/web/corrections.js";
 import { Detail } from "/web/detail.js";
-import { fill, h, problemNote, say } from "/web/dom.js";
+import { add, fill, h, problemNote, say } from "/web/dom.js";
 import { Filters, queryOf } from "/web/filters.js";
 import { Grid } from "/web/grid.js";
 import { Histogram } from "/web/histogram.js";
@@ -28,6 +28,8 @@ export async function show(main, { id, query: given, signal }) {
   let query = queryOf(given);
   let rows = new Rows(id, query, signal);
   let asked = new AbortController();
+  let summing = 0;
+  let remembering = 0;
   const pictures = new Pictures(id, signal);
   const corrections = new Corrections(id, onSaved);
   const matching = h("p", { class: "matching" });
@@ -46,7 +48,7 @@ export async function show(main, { id, query: given, signal }) {
   const histogram = new Histogram(summary, verdict(summary).threshold, lookBelow);
 
   main.classList.add("wide");
-  main.append(jobHead(job, "look"), problems, h("div", { class: "look" },
+  add(main, jobHead(job, "look"), problems, h("div", { class: "look" },
     h("details", { class: "choose", open: matchMedia(WIDE).matches }, h("summary", {}, "Filter and histogram"), histogram.element, filters.element),
     h("div", { class: "sight" }, h("div", { class: "bar-line" }, matching, progress), grid.element),
     detail.element));
@@ -149,7 +151,6 @@ export async function show(main, { id, query: given, signal }) {
     return true;
   }
 
-  let summing = 0;
   function onSaved(row) {
     if (signal.aborted) return;
     grid.refresh();
@@ -183,7 +184,6 @@ export async function show(main, { id, query: given, signal }) {
     }
   }
 
-  let remembering = 0;
   function rememberAddress() {
     clearTimeout(remembering);
     remembering = setTimeout(() => {

@@ -1,7 +1,7 @@
 // The model: what it was measured to know, and what it cannot. Knows the card; a model of somebody's own may have less on it.
 
 import { mergedCases, modelCard } from "/web/characters.js";
-import { h, svg } from "/web/dom.js";
+import { add, h, svg } from "/web/dom.js";
 import { count, percent } from "/web/words.js";
 
 const TEST_SET = "emnist-balanced-test";
@@ -12,7 +12,7 @@ export async function show(main, { signal }) {
   if (signal.aborted) return;
   const measured = card.measured ?? {};
   const test = measured[TEST_SET];
-  main.append(
+  add(main,
     h("h1", {}, "The model"),
     h("p", { class: "lead" }, `A convolutional network${card.parameters ? ` of ${count(card.parameters)} parameters` : ""} that answers with one of ${card.classes.length} characters.`),
     test && headline(test),
@@ -34,7 +34,7 @@ function headline(test) {
 
 function cannotKnow({ classes, look_alikes: lookAlikes = [] }) {
   const merged = mergedCases(classes);
-  return h("section", { "aria-labelledby": "cannot" }, h("h2", { id: "cannot" }, "What it cannot know"), h("ul", {},
+  return h("section", { class: "cannot", "aria-labelledby": "cannot" }, h("h2", { id: "cannot" }, "What it cannot know"), h("ul", {},
     merged.length > 0 && h("li", {}, "The case of ", h("span", { class: "code" }, merged.join(" ")), `: one class stands for both. The label ${merged[0]} means ${merged[0]} or ${merged[0].toLowerCase()}.`),
     lookAlikes.length > 0 && h("li", {}, "What a single character leaves open: ", lookAlikes.map((group, place) => [place > 0 && ", ", h("span", { class: "code" }, [...group].join(" "))]), ". Where only digits can occur, say so with the option “Characters”; else look at them side by side."),
     h("li", {}, "Anything else: accents, punctuation, other alphabets, two characters on one scan. It answers with one of its classes all the same, most often with a low confidence."),

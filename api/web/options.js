@@ -27,7 +27,7 @@ export function optionsForm() {
     return options;
   };
 
-  const element = h("details", { class: "options" },
+  const element = h("details", { class: "options", open: matchMedia("(min-width: 64rem)").matches },
     h("summary", {}, "Options"),
     field("Name", "o-name", "To find the job by.", name),
     field("Characters", "o-charset", "What can occur. The others are ruled out before confidences are computed.", charset, own),

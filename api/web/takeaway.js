@@ -1,7 +1,7 @@
 // Take away: the rows as files, and the same job as commands. Knows formats; the service makes them.
 
 import { isAbort, jobPath, json, key, request } from "/web/api.js";
-import { fill, h, problemNote, say } from "/web/dom.js";
+import { add, fill, h, problemNote, say } from "/web/dom.js";
 import { jobHead } from "/web/job.js";
 import { hasEnded, titleOf } from "/web/words.js";
 
@@ -14,8 +14,8 @@ const FORMATS = [
 export async function show(main, { id, signal }) {
   const job = await json(jobPath(id), { signal });
   const problems = h("div");
-  const given = (format, corrected) => h("button", { type: "button", onclick: (event) => save(job, format, corrected, event.currentTarget, problems) }, corrected ? "As corrected" : "As predicted");
-  main.append(
+  const given = (format, corrected) => h("button", { type: "button", class: format === "csv" && corrected && "primary", onclick: (event) => save(job, format, corrected, event.currentTarget, problems) }, corrected ? "As corrected" : "As predicted");
+  add(main,
     jobHead(job, "take"),
     !hasEnded(job) && h("p", { class: "warning" }, "The job still runs. What is taken now has the rows that are done."),
     problems,
