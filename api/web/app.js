@@ -84,9 +84,9 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 
-addEventListener("hashchange", async () => {
-  await route();
-  main.focus({ preventScroll: true });
+addEventListener("hashchange", () => {
+  main.focus({ preventScroll: true }); // a view may then take it further
   scrollTo(0, 0);
+  route();
 });
 route();

@@ -6,6 +6,7 @@ import { pause } from "/web/dom.js";
 
 const AT_ONCE = 4; // of the six connections that a browser opens to a host
 const KEPT = 600;
+const LOADED_MS = 2000; // by then an image has read what it was given last
 
 export class Pictures {
   #job;
@@ -19,7 +20,7 @@ export class Pictures {
     this.#signal = signal;
     signal.addEventListener("abort", () => {
       for (const { stop } of this.#wanted.values()) stop.abort();
-      for (const url of this.#urls.values()) if (url) URL.revokeObjectURL(url);
+      setTimeout(() => this.#urls.forEach((url) => url && URL.revokeObjectURL(url)), LOADED_MS);
     }, { once: true });
   }
 
