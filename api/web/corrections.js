@@ -9,14 +9,14 @@ export class Corrections {
   #job;
   #onChange;
   #done = []; // { index, row, before }, to be undone from the end
-  #last = new Map(); // row number -> the promise of its last change: changes of one row go one after the other
+  #last = Promise.resolve();
   #failed = new Set();
   pending = 0;
   /** Since the summary was last fetched: rows looked at, and those of them whose label is another. */
   reviewed = 0;
   changed = 0;
 
-  /** @param {(row: import("./rows.js").Row) => void} onChange told when a row's state of saving changes */
+  /** @param {(row: import("./rows.js").Row, index: number) => void} onChange told when a row's state of saving changes */
   constructor(job, onChange) {
     this.#job = job;
     this.#onChange = onChange;
@@ -29,20 +29,20 @@ export class Corrections {
   /** A person says that `row`, at `index` of what is shown, is `label`. */
   set(index, row, label) {
     this.#done.push({ index, row, before: row.corrected_at === null ? null : row.final_label });
-    this.#change(row, label);
+    this.#change(index, row, label);
   }
 
   /** Take back the last. Returns what it was, or null where there is nothing. */
   undo() {
     const last = this.#done.pop();
     if (!last) return null;
-    this.#change(last.row, last.before);
+    this.#change(last.index, last.row, last.before);
     return last;
   }
 
   /** Save again what could not be. */
-  retry(row) {
-    this.#change(row, row.corrected_at === null ? null : row.final_label);
+  retry(index, row) {
+    this.#change(index, row, row.corrected_at === null ? null : row.final_label);
   }
 
   /** The summary has them now. */
@@ -52,10 +52,17 @@ export class Corrections {
 
   /** When all that was said is saved, or has failed. */
   async settled() {
-    await Promise.all(this.#last.values());
+    await this.#last;
   }
 
-  #change(row, label) {
+  /** Do something when all that was said before is saved, and before what is said from now on is. */
+  inTurn(act) {
+    const done = this.#last.then(act);
+    this.#last = done.catch(() => {}); // told to whoever asked
+    return done;
+  }
+
+  #change(index, row, label) {
     this.#count(row, -1);
     row.final_label = label ?? row.label;
     row.corrected_at = label === null ? null : new Date().toISOString();
@@ -64,16 +71,13 @@ export class Corrections {
     this.#failed.delete(row.row);
     Object.assign(row, { saving: true, failed: null });
     this.pending += 1;
-    const saved = (this.#last.get(row.row) ?? Promise.resolve()).then(() => this.#save(row, label)).then(() => {
+    this.inTurn(async () => {
+      await this.#save(row, label);
       this.pending -= 1;
-      if (this.#last.get(row.row) === saved) {
-        this.#last.delete(row.row);
-        row.saving = false;
-      }
-      this.#onChange(row);
+      row.saving = false;
+      this.#onChange(row, index);
     });
-    this.#last.set(row.row, saved);
-    this.#onChange(row);
+    this.#onChange(row, index);
   }
 
   #count(row, sign) {

@@ -18,7 +18,7 @@ export async function show(main, { signal }) {
   async function handIn(scans) {
     const jobs = asJobs(scans);
     if (jobs.length === 0) say("There are no files in it.");
-    const done = await Promise.all(jobs.map((job) => sent(job, options.chosen(), uploads, signal)));
+    const done = await Promise.all(jobs.map((job) => sent(job, options.chosen, uploads, signal)));
     if (done.length === 1 && done[0] && !signal.aborted) location.hash = `#/jobs/${done[0].id}`;
   }
   for (const input of [files, folder]) {
@@ -38,9 +38,9 @@ export async function show(main, { signal }) {
           h("p", { class: "note" }, `PNG, JPEG, WebP, TIFF or BMP. More than ${count(MOST_FILES)} images: put them in a zip.`),
           files, folder),
         uploads, options.element),
-      drawing(signal)),
-    await latestJobs(signal));
+      drawing(signal)));
   acceptDrops(main.querySelector(".drop"), handIn, signal);
+  add(main, await latestJobs(signal));
 }
 
 /** Files may be dropped anywhere on the page: beside the box, a browser would open them and leave. */
@@ -58,18 +58,24 @@ function acceptDrops(box, handIn, signal) {
   }, { signal });
 }
 
-/** Send one job's files, shown as a line with progress. Returns the job; null where it could not be handed in. */
-async function sent(job, options, list, signal) {
+/**
+ * Send one job's files, shown as a line with progress. Returns the job; null where it could not be handed in.
+ * @param {() => URLSearchParams} chosenOptions the options, asked for again with each attempt: they may be what was wrong
+ */
+async function sent(job, chosenOptions, list, signal) {
   const line = h("li", { class: "upload" });
   list.prepend(line);
   if (!job.zip && job.scans.length > MOST_FILES) {
     fill(line, problemNote({ title: `${job.name} has too many files`, detail: `It has ${count(job.scans.length)}, and one form takes ${count(MOST_FILES)}. Put them in a zip, which may hold far more, and drop that.` }));
     return null;
   }
-  if (!options.has("name")) options.set("name", job.name.slice(0, 200));
-  const idempotencyKey = newIdempotencyKey();
+  const keys = new Map(); // by options: the service takes a key with others for a mistake
   return new Promise((resolve) => {
     const attempt = async () => {
+      const options = chosenOptions();
+      if (!options.has("name")) options.set("name", job.name.slice(0, 200));
+      const idempotencyKey = keys.get(String(options)) ?? newIdempotencyKey();
+      keys.set(String(options), idempotencyKey);
       const stop = new AbortController();
       const bar = h("progress", { max: 1, value: 0, "aria-label": `Upload of ${job.name}` });
       const words = h("span", { class: "note" }, `${size(job.bytes)}`);

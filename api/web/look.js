@@ -26,7 +26,7 @@ export async function show(main, { id, query: given, signal }) {
   const { classes } = card;
   let summary = first;
   let query = queryOf(given);
-  let rows = new Rows(id, query, signal);
+  let rows = null; // of the query, once they have begun to come
   let asked = new AbortController();
   let summing = 0;
   let remembering = 0;
@@ -43,7 +43,7 @@ export async function show(main, { id, query: given, signal }) {
     onDrop: (element) => element.querySelectorAll("img").forEach((image) => pictures.drop(image)),
     signal,
   });
-  const detail = new Detail(pictures, classes, { correct, accept, undo, retry: () => corrections.retry(rows.at(grid.selected)) });
+  const detail = new Detail(pictures, classes, { correct, accept, undo, retry });
   const filters = new Filters(query, card.look_alikes, summary.labels, open);
   const histogram = new Histogram(summary, verdict(summary).threshold, lookBelow);
 
@@ -65,7 +65,7 @@ export async function show(main, { id, query: given, signal }) {
     fill(problems);
     await corrections.settled();
     query = wanted;
-    const next = new Rows(id, query, AbortSignal.any([signal, mine.signal]));
+    const next = new Rows(id, query, (act) => corrections.inTurn(act), AbortSignal.any([signal, mine.signal]));
     const begin = Math.max(0, at);
     if (!(await attempt(() => next.load(0, 0)))) return;
     if (begin > 0 && !(await attempt(() => next.load(begin, begin)))) return;
@@ -121,7 +121,7 @@ export async function show(main, { id, query: given, signal }) {
 
   function correct(label) {
     const index = grid.selected;
-    const row = rows.at(index);
+    const row = rows?.at(index);
     if (!row) return;
     corrections.set(index, row, label);
     rows.note(index);
@@ -134,9 +134,14 @@ export async function show(main, { id, query: given, signal }) {
   }
 
   function accept() {
-    const row = rows.at(grid.selected);
+    const row = rows?.at(grid.selected);
     if (row?.label) correct(row.label);
     else say("There is no prediction to accept. Type the character.");
+  }
+
+  function retry() {
+    corrections.retry(grid.selected, rows.at(grid.selected));
+    rows.note(grid.selected);
   }
 
   function undo() {
@@ -151,8 +156,9 @@ export async function show(main, { id, query: given, signal }) {
     return true;
   }
 
-  function onSaved(row) {
+  function onSaved(row, index) {
     if (signal.aborted) return;
+    if (row.failed && rows.at(index) === row) rows.note(index);
     grid.refresh();
     if (rows.at(grid.selected) === row) detail.show(row);
     showCounts();

@@ -25,6 +25,7 @@ export class Rows {
   #path;
   #query;
   #signal;
+  #inTurn;
   #pages = new Map(); // number -> Row[], the latest used last
   #coming = new Map(); // number -> promise
   #dropped = new Set(); // indices of rows that, once corrected, match no more: later pages begin as many rows earlier
@@ -34,10 +35,15 @@ export class Rows {
   /** Whether they are all there will be. */
   complete = true;
 
-  /** @param {URLSearchParams} query sort and filters, named as the API has them */
-  constructor(job, query, signal) {
+  /**
+   * @param {URLSearchParams} query sort and filters, named as the API has them
+   * @param {(act: () => Promise<void>) => Promise<void>} inTurn does something between the corrections that were made before
+   *   and those to come: where a row begins to match no more, the service and this page are to count alike
+   */
+  constructor(job, query, inTurn, signal) {
     this.#path = `${jobPath(job)}/results`;
     this.#query = query;
+    this.#inTurn = query.has("label") || query.has("reviewed") ? inTurn : (act) => act();
     this.#signal = signal;
   }
 
@@ -74,15 +80,15 @@ export class Rows {
       return null;
     }
     if (!this.#coming.has(number)) {
-      this.#coming.set(number, this.#fetch(number).finally(() => this.#coming.delete(number)));
+      const offset = this.place(number * PAGE);
+      this.#coming.set(number, this.#inTurn(() => this.#fetch(number, offset)).finally(() => this.#coming.delete(number)));
     }
     return this.#coming.get(number);
   }
 
-  async #fetch(number) {
-    const first = number * PAGE;
+  async #fetch(number, offset) {
     const query = new URLSearchParams(this.#query);
-    for (const [name, value] of Object.entries({ format: "json", corrected: true, partial: true, offset: this.place(first), limit: PAGE })) query.set(name, value);
+    for (const [name, value] of Object.entries({ format: "json", corrected: true, partial: true, offset, limit: PAGE })) query.set(name, value);
     const answer = await request(`${this.#path}?${query}`, { signal: this.#signal });
     const { results, complete } = await answer.json();
     this.total ??= Number(answer.headers.get("Glyphq-Matching"));
@@ -95,6 +101,7 @@ export class Rows {
   }
 
   #matches(row) {
+    if (row.failed) return true; // for the service, nothing has changed
     const labels = this.#query.getAll("label");
     const reviewed = this.#query.get("reviewed");
     return (labels.length === 0 || labels.includes(row.final_label)) && (reviewed === null || (reviewed === "true") === (row.corrected_at !== null));
