@@ -16,7 +16,8 @@ from tests.browser import chromium
 expect.set_options(timeout=30_000)  # how long a step may take on a busy machine; none is expected to
 
 
-@pytest.fixture(scope="session")
+# Of this folder alone: while Playwright runs, asyncio.run() of other tests would find its event loop.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if chromium.path() is None:
         if os.environ.get("GLYPHQ_REQUIRE_DATA"):
@@ -26,7 +27,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
     """As `glyphq serve` has it, in chunks small enough that a job of 2,000 rows is seen to move."""
     limits = {"GLYPHQ_CHUNK_IMAGES": "128", "GLYPHQ_RECONCILE_SECONDS": "0.5"}
@@ -92,7 +93,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def finished(service: EmbeddedService, scans: Path) -> str:
     """The id of a job of these that has ended. Tests correct rows of it; none counts on what another left."""
     return submitted(service.url, scans.read_bytes())

@@ -43,6 +43,7 @@ def test_nothing_is_wider_than_a_narrow_screen(page: Page, finished: str, view: 
 
 
 def test_the_keyboard_alone_goes_all_the_way(page: Page, scans: Path) -> None:
+    page.on("filechooser", lambda _: None)  # Playwright takes choosers over some time after it is first asked to
     page.goto("/")
     page.locator(".latest .job-name, .latest .note").first.wait_for()
 

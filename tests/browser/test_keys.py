@@ -25,7 +25,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServic
 def keys(guarded: EmbeddedService) -> tuple[str, str]:
     """Of two people."""
     made = Keys(LocalBlobs(guarded.store))
-    return made.create("ada")[1], made.create("grace")[1]
+    return made.create("ada", name="ada")[1], made.create("grace")[1]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_second_key_sees_nothing_of_the_first(
     expect(page.locator(".job-title .state")).to_have_text("completed")
     address = page.url
     page.get_by_role("link", name="Look and correct").click()
-    page.wait_for_function("document.querySelector('.card .scan').naturalWidth > 0")
+    expect(page.locator(".card .scan").first).not_to_have_js_property("naturalWidth", 0)
     page.keyboard.type("%")
     expect(page.locator(".reviewing")).to_have_text("1 reviewed, 1 changed; saved")
     page.keyboard.press("ArrowLeft")

@@ -23,8 +23,8 @@ def matching(page: Page) -> int:
 
 def test_scan_and_what_the_network_saw_stand_side_by_side(look: Page) -> None:
     for view in ("scan", "seen"):
-        look.wait_for_function(f"document.querySelector('.card .{view}').naturalWidth > 0")
-        look.wait_for_function(f"document.querySelector('.large .{view}').naturalWidth > 0")
+        for place in (".card", ".large"):
+            expect(look.locator(f"{place} .{view}").first).not_to_have_js_property("naturalWidth", 0)
     assert look.locator(".card .seen").first.evaluate("(image) => image.naturalWidth") == 28
 
 

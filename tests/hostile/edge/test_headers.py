@@ -17,7 +17,6 @@ from tests.hostile.edge.strangers import Connect
     ("method", "path", "status"),
     [
         ("GET", "/healthz", 200),
-        ("GET", "/", 307),
         ("GET", "/openapi.json", 200),
         ("GET", "/docs/start.js", 200),
         ("GET", "/v1/jobs", 200),
