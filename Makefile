@@ -13,7 +13,7 @@ PORT ?= 8000
 PYTEST_ARGS ?=
 MINUTES ?= 60
 SEED ?= 7
-DEBIAN := iptables libfaketime
+DEBIAN := chromium iptables libfaketime
 BENCH_ARGS ?= --json bench/results/latest.json
 
 VENV := .venv
@@ -23,7 +23,7 @@ PEERS := litserve mosec
 PEERS_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-crash serve test test-faults soak fuzz debian check audit lock bench bench-peers bench-training train export evaluate card clean
+.PHONY: help demo demo-crash serve test test-faults test-browser soak fuzz screenshots debian check audit lock bench bench-peers bench-training train export evaluate card clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ test: $(VENV)/development debian  ## run all tests
 
 test-faults: $(VENV)/development debian  ## break a service in every way there is, one by one
 	$(BIN)/pytest tests/faults $(PYTEST_ARGS)
+
+test-browser: $(VENV)/development debian  ## use the page as people do, in Chromium
+	$(BIN)/pytest tests/browser $(PYTEST_ARGS)
+
+screenshots: $(VENV)/development debian  ## each view of the page, light and dark, narrow and wide, into docs/screenshots
+	$(BIN)/python -m tests.browser.screenshots
 
 soak: $(VENV)/development debian  ## break a service at random for MINUTES under load, then count every row
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED) $(SOAK_ARGS)

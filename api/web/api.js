@@ -37,14 +37,19 @@ export class Problem extends Error {
     let fields = {};
     try {
       fields = JSON.parse(body);
-    } catch { /* the status has to do */ }
+    } catch {
+      /* the status has to do */
+    }
     const problem = new Problem(status, fields, Number(retryAfter) || null);
     if (status === 401) refusals.dispatchEvent(new CustomEvent("refused", { detail: problem }));
     return problem;
   }
 
   static unreachable() {
-    return new Problem(0, { title: "The service does not answer", detail: "Check that it runs and that this machine can reach it, then try again." });
+    return new Problem(0, {
+      title: "The service does not answer",
+      detail: "Check that it runs and that this machine can reach it, then try again.",
+    });
   }
 }
 
@@ -54,7 +59,8 @@ export function headers(more = {}) {
 
 /**
  * Raises Problem for whatever is not a success; an abort stays an abort.
- * @param {{method?: string, body?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal, keepalive?: boolean}} [options]
+ * @param {{method?: string, body?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal, keepalive?:
+ *   boolean}} [options]
  * @returns {Promise<Response>}
  */
 export async function request(path, options = {}) {

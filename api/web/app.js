@@ -32,12 +32,19 @@ async function route() {
   const own = fill(main, h("div", { class: "view" })).firstChild;
   markPage(path);
   try {
-    if (!found) throw new Problem(404, { title: "There is no such page", detail: "The address may be misspelt. Begin at “Hand in”." });
+    if (!found)
+      throw new Problem(404, {
+        title: "There is no such page",
+        detail: "The address may be misspelt. Begin at “Hand in”.",
+      });
     await found[1](own, { id: found[0][1], query: new URLSearchParams(query), signal });
   } catch (error) {
     if (signal.aborted || isAbort(error)) return;
     if (!(error instanceof Problem)) throw error;
-    own.append(h("h1", {}, error.title), problemNote(error, h("button", { type: "button", onclick: route }, "Try again")));
+    own.append(
+      h("h1", {}, error.title),
+      problemNote(error, h("button", { type: "button", onclick: route }, "Try again")),
+    );
   }
 }
 
@@ -60,7 +67,9 @@ new MutationObserver(() => {
 const ask = document.getElementById("ask");
 
 refusals.addEventListener("refused", ({ detail: problem }) => {
-  document.getElementById("ask-why").textContent = key.get() ? problem.detail : "This service asks for a key before it shows anything.";
+  document.getElementById("ask-why").textContent = key.get()
+    ? problem.detail
+    : "This service asks for a key before it shows anything.";
   if (!ask.open) ask.showModal();
 });
 

@@ -1,4 +1,5 @@
-// One row as a card of the grid: scan, what the network saw, label, confidence, runners-up. Knows rows; nothing of scrolling.
+// One row as a card of the grid: scan, what the network saw, label, confidence, runners-up. Knows rows; nothing of
+// scrolling.
 
 import { bothCases } from "/web/characters.js";
 import { fill, h } from "/web/dom.js";
@@ -17,20 +18,43 @@ export function fillCard(card, row, classes) {
   card.setAttribute("aria-label", spoken(row));
   card.classList.toggle("reviewed", row.corrected_at !== null);
   card.classList.toggle("failed", Boolean(row.failed));
-  fill(card, h("div", { class: "card-box" },
-    keptPictures(card, row),
-    h("div", { class: "card-label" }, labelOf(row, classes), row.confidence !== null && h("span", { class: "number" }, sureness(row.confidence))),
-    h("div", { class: "card-others code" }, row.top.slice(1, 4).filter(({ confidence }) => confidence >= 0.005).map(({ label, confidence }) => h("span", {}, `${label} `, h("small", {}, `${Math.round(100 * confidence)}`)))),
-    h("div", { class: "card-name", title: row.filename }, row.filename)));
+  fill(
+    card,
+    h(
+      "div",
+      { class: "card-box" },
+      keptPictures(card, row),
+      h(
+        "div",
+        { class: "card-label" },
+        labelOf(row, classes),
+        row.confidence !== null && h("span", { class: "number" }, sureness(row.confidence)),
+      ),
+      h(
+        "div",
+        { class: "card-others code" },
+        row.top
+          .slice(1, 4)
+          .filter(({ confidence }) => confidence >= 0.005)
+          .map(({ label, confidence }) =>
+            h("span", {}, `${label} `, h("small", {}, `${Math.round(100 * confidence)}`)),
+          ),
+      ),
+      h("div", { class: "card-name", title: row.filename }, row.filename),
+    ),
+  );
 }
 
 /** Kept where the card is filled again: a picture that is made anew flickers. */
 function keptPictures(card, row) {
   const kept = card.querySelector(".pictures");
   if (kept?.dataset.row === String(row.row)) return kept;
-  return h("div", { class: "pictures", "data-row": row.row },
+  return h(
+    "div",
+    { class: "pictures", "data-row": row.row },
     h("img", { class: "scan", alt: "", draggable: "false", "data-view": "original" }),
-    row.status === "classified" && h("img", { class: "seen", alt: "", draggable: "false", "data-view": "model" }));
+    row.status === "classified" && h("img", { class: "seen", alt: "", draggable: "false", "data-view": "model" }),
+  );
 }
 
 function labelOf(row, classes) {
@@ -47,7 +71,8 @@ function labelOf(row, classes) {
 
 /** The row in words, for screen readers. */
 export function spoken(row) {
-  const read = row.label === null ? SAID[row.status] ?? row.status : `read as ${row.label}, ${sureness(row.confidence)}`;
+  const read =
+    row.label === null ? (SAID[row.status] ?? row.status) : `read as ${row.label}, ${sureness(row.confidence)}`;
   if (row.corrected_at === null) return `${row.filename}: ${read}`;
   const person = row.final_label === row.label ? "accepted" : `corrected to ${row.final_label}`;
   return `${row.filename}: ${read}; ${person}${row.failed ? ", not saved" : ""}`;

@@ -6,7 +6,10 @@ let card = null;
 
 /** The model's card, fetched once. */
 export function modelCard() {
-  card ??= json("/v1/model").catch((problem) => { card = null; throw problem; });
+  card ??= json("/v1/model").catch((problem) => {
+    card = null;
+    throw problem;
+  });
   return card;
 }
 

@@ -1,6 +1,9 @@
 // What a job's histogram of confidences says: how many rows are above one, and how many of them to expect wrong. Pure.
 
-/** @typedef {{confidence: number, rows: number, reviewed: number, expected_errors: number}} Bin `confidence`: its lower edge */
+/**
+ * @typedef {{confidence: number, rows: number, reviewed: number, expected_errors: number}} Bin `confidence`: its lower
+ * edge
+ */
 
 /**
  * Rows at or above a confidence, how many of them a person has looked at, and how many of the others are wrong, as
@@ -35,7 +38,8 @@ export function thresholdFor(histogram, share) {
 }
 
 /**
- * What a finished job needs: `likely` rows that are together 99 % likely right or that a person has looked at, `doubtful` ones
+ * What a finished job needs: `likely` rows that are together 99 % likely right or that a person has looked at,
+ *   `doubtful` ones
  * below `threshold` that nobody has.
  */
 export function verdict(summary) {

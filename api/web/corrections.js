@@ -1,4 +1,5 @@
-// What a person says of rows: saved at once, undone in turn. Knows the API's corrections; nothing of how rows are shown.
+// What a person says of rows: saved at once, undone in turn. Knows the API's corrections; nothing of how rows are
+// shown.
 
 import { jobPath, json, Problem, request } from "/web/api.js";
 import { pause } from "/web/dom.js";
@@ -16,7 +17,9 @@ export class Corrections {
   reviewed = 0;
   changed = 0;
 
-  /** @param {(row: import("./rows.js").Row, index: number) => void} onChange told when a row's state of saving changes */
+  /**
+   * @param {(row: import("./rows.js").Row, index: number) => void} onChange told when a row's state of saving changes
+   */
   constructor(job, onChange) {
     this.#job = job;
     this.#onChange = onChange;
@@ -94,7 +97,10 @@ export class Corrections {
           await request(path, { method: "DELETE", keepalive: true });
         } else {
           const { corrected_by: by, corrected_at: at } = await json(path, {
-            method: "PUT", keepalive: true, headers: { "Content-Type": "application/json" }, body: JSON.stringify({ label }),
+            method: "PUT",
+            keepalive: true,
+            headers: { "Content-Type": "application/json" },
+            body: JSON.stringify({ label }),
           });
           if (row.corrected_at !== null) Object.assign(row, { corrected_by: by, corrected_at: at });
         }

@@ -12,7 +12,14 @@ export class Detail {
   #scan = h("img", { class: "scan", alt: "The scan" });
   #seen = h("img", { class: "seen", alt: "The 28 by 28 picture that the network saw" });
   #facts = h("div", { class: "detail-facts" });
-  #other = h("input", { id: "other", maxlength: 8, autocomplete: "off", autocapitalize: "off", spellcheck: "false", class: "code" });
+  #other = h("input", {
+    id: "other",
+    maxlength: 8,
+    autocomplete: "off",
+    autocapitalize: "off",
+    spellcheck: "false",
+    class: "code",
+  });
 
   /** @param {{correct: (label: string) => void, accept: () => void, undo: () => void, retry: () => void}} act */
   constructor(pictures, classes, act) {
@@ -24,14 +31,41 @@ export class Detail {
       if (this.#other.value) act.correct(this.#other.value);
       this.#other.value = "";
     };
-    this.element = h("section", { class: "detail", "aria-label": "The selected row" },
-      h("div", { class: "large" },
+    this.element = h(
+      "section",
+      { class: "detail", "aria-label": "The selected row" },
+      h(
+        "div",
+        { class: "large" },
         h("figure", {}, this.#scan, h("figcaption", {}, "scan")),
-        h("figure", {}, this.#seen, h("figcaption", {}, "what the network saw"))),
+        h("figure", {}, this.#seen, h("figcaption", {}, "what the network saw")),
+      ),
       this.#facts,
-      h("form", { class: "other", onsubmit: say }, h("label", { for: "other" }, "It is"), this.#other, h("button", { type: "submit" }, "Correct"), h("button", { type: "button", onclick: act.undo }, "Undo")),
-      h("p", { class: "note keys" },
-        key("any character"), " corrects, ", key("Enter"), " accepts, both move on; ", key("← ↑ ↓ →"), " move, ", key("⌫"), " or ", key("Ctrl Z"), " undoes, ", key("Esc"), " leaves."));
+      h(
+        "form",
+        { class: "other", onsubmit: say },
+        h("label", { for: "other" }, "It is"),
+        this.#other,
+        h("button", { type: "submit" }, "Correct"),
+        h("button", { type: "button", onclick: act.undo }, "Undo"),
+      ),
+      h(
+        "p",
+        { class: "note keys" },
+        key("any character"),
+        " corrects, ",
+        key("Enter"),
+        " accepts, both move on; ",
+        key("← ↑ ↓ →"),
+        " move, ",
+        key("⌫"),
+        " or ",
+        key("Ctrl Z"),
+        " undoes, ",
+        key("Esc"),
+        " leaves.",
+      ),
+    );
   }
 
   /** @param {import("./rows.js").Row | undefined} row */
@@ -52,7 +86,12 @@ export class Detail {
   }
 
   #name(row) {
-    return h("p", { class: "detail-name" }, h("span", {}, row.filename), h("span", { class: "note" }, `row ${row.row}`));
+    return h(
+      "p",
+      { class: "detail-name" },
+      h("span", {}, row.filename),
+      h("span", { class: "note" }, `row ${row.row}`),
+    );
   }
 
   #reading(row) {
@@ -66,22 +105,47 @@ export class Detail {
   }
 
   #choices(row) {
-    return h("div", { class: "choices", role: "group", "aria-label": "What the network thinks" }, row.top.map(({ label, confidence }, place) => {
-      const bar = h("span", { class: "bar", "aria-hidden": "true" });
-      bar.style.width = `${100 * confidence}%`;
-      const choose = () => (place === 0 ? this.#act.accept() : this.#act.correct(label));
-      return h("button", { type: "button", onclick: choose, "aria-pressed": row.corrected_at !== null && row.final_label === label ? "true" : "false" },
-        key(place === 0 ? "↵" : label), h("span", { class: "label" }, label), h("span", { class: "track" }, bar), h("span", { class: "number" }, sureness(confidence)));
-    }));
+    return h(
+      "div",
+      { class: "choices", role: "group", "aria-label": "What the network thinks" },
+      row.top.map(({ label, confidence }, place) => {
+        const bar = h("span", { class: "bar", "aria-hidden": "true" });
+        bar.style.width = `${100 * confidence}%`;
+        const choose = () => (place === 0 ? this.#act.accept() : this.#act.correct(label));
+        return h(
+          "button",
+          {
+            type: "button",
+            onclick: choose,
+            "aria-pressed": row.corrected_at !== null && row.final_label === label ? "true" : "false",
+          },
+          key(place === 0 ? "↵" : label),
+          h("span", { class: "label" }, label),
+          h("span", { class: "track" }, bar),
+          h("span", { class: "number" }, sureness(confidence)),
+        );
+      }),
+    );
   }
 
   #person(row) {
     if (row.failed) {
-      return h("p", { class: "bad" }, `Not saved: ${row.failed.detail} `, h("button", { type: "button", onclick: this.#act.retry }, "Try again"));
+      return h(
+        "p",
+        { class: "bad" },
+        `Not saved: ${row.failed.detail} `,
+        h("button", { type: "button", onclick: this.#act.retry }, "Try again"),
+      );
     }
     if (row.corrected_at === null) return null;
     const said = row.final_label === row.label ? "Accepted" : `Corrected to ${row.final_label}`;
-    return h("p", { class: "good" }, row.saving ? `${said}; being saved` : `${said}, ${moment(row.corrected_at)}${row.corrected_by ? `, by ${row.corrected_by}` : ""}`);
+    return h(
+      "p",
+      { class: "good" },
+      row.saving
+        ? `${said}; being saved`
+        : `${said}, ${moment(row.corrected_at)}${row.corrected_by ? `, by ${row.corrected_by}` : ""}`,
+    );
   }
 }
 

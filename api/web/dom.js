@@ -1,4 +1,5 @@
-// Builds elements and says things aloud. Knows the DOM; nothing of jobs or the API. Text stays text: nothing takes HTML.
+// Builds elements and says things aloud. Knows the DOM; nothing of jobs or the API. Text stays text: nothing takes
+// HTML.
 
 /**
  * h("p", { class: "note", onclick: act }, "Some text", child, [more]). An attribute that is false or null is left out.
@@ -21,7 +22,9 @@ function filled(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -43,14 +46,26 @@ export function say(text) {
 
 /** A problem in the service's own words, with what can be done about it. */
 export function problemNote(problem, ...actions) {
-  return h("div", { class: "problem", role: "alert" },
-    h("strong", {}, problem.title), h("p", {}, problem.detail), actions.length > 0 && h("p", { class: "actions" }, actions));
+  return h(
+    "div",
+    { class: "problem", role: "alert" },
+    h("strong", {}, problem.title),
+    h("p", {}, problem.detail),
+    actions.length > 0 && h("p", { class: "actions" }, actions),
+  );
 }
 
 /** Wait this long, or until the signal aborts. */
 export function pause(milliseconds, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+    signal?.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
   });
 }

@@ -11,7 +11,13 @@ const AFTER_MS = 120; // of drawing, the picture is read
 
 /** A canvas with what it says beside it. */
 export function drawing(signal) {
-  const canvas = h("canvas", { width: SIDE, height: SIDE, class: "paper", role: "img", "aria-label": "A sheet to draw one character on, with a mouse, a pen or a finger" });
+  const canvas = h("canvas", {
+    width: SIDE,
+    height: SIDE,
+    class: "paper",
+    role: "img",
+    "aria-label": "A sheet to draw one character on, with a mouse, a pen or a finger",
+  });
   const answer = h("div", { class: "reading", "aria-live": "polite" });
   const pen = canvas.getContext("2d");
   let drawn = 0; // grows with each stroke's piece; 0 is an empty sheet
@@ -23,12 +29,22 @@ export function drawing(signal) {
     fill(answer, h("p", { class: "note" }, "It is read while you draw."));
   }
 
-  listenToPen(canvas, pen, signal, () => { drawn += 1; });
+  listenToPen(canvas, pen, signal, () => {
+    drawn += 1;
+  });
   keepReading(canvas, answer, () => drawn, signal);
   clear();
-  return h("section", { class: "drawing", "aria-labelledby": "draw-title" },
-    h("div", { class: "drawing-head" }, h("h2", { id: "draw-title" }, "Or draw a character"), h("button", { type: "button", class: "quiet", onclick: clear }, "Clear")),
-    h("div", { class: "sheet" }, canvas, answer));
+  return h(
+    "section",
+    { class: "drawing", "aria-labelledby": "draw-title" },
+    h(
+      "div",
+      { class: "drawing-head" },
+      h("h2", { id: "draw-title" }, "Or draw a character"),
+      h("button", { type: "button", class: "quiet", onclick: clear }, "Clear"),
+    ),
+    h("div", { class: "sheet" }, canvas, answer),
+  );
 }
 
 function listenToPen(canvas, pen, signal, onInk) {
@@ -48,15 +64,30 @@ function listenToPen(canvas, pen, signal, onInk) {
     last = to;
     onInk();
   };
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    last = at(event);
-    line(last);
-  }, { signal });
-  canvas.addEventListener("pointermove", (event) => {
-    if (last) for (const each of event.getCoalescedEvents?.() ?? [event]) line(at(each));
-  }, { signal });
-  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { last = null; }, { signal });
+  canvas.addEventListener(
+    "pointerdown",
+    (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      last = at(event);
+      line(last);
+    },
+    { signal },
+  );
+  canvas.addEventListener(
+    "pointermove",
+    (event) => {
+      if (last) for (const each of event.getCoalescedEvents?.() ?? [event]) line(at(each));
+    },
+    { signal },
+  );
+  for (const end of ["pointerup", "pointercancel"])
+    canvas.addEventListener(
+      end,
+      () => {
+        last = null;
+      },
+      { signal },
+    );
 }
 
 /** One reading at a time, each of the latest drawing. */
@@ -81,7 +112,9 @@ async function keepReading(canvas, answer, drawn, signal) {
 async function reading(canvas, signal) {
   const png = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   const job = await json("/v1/jobs?name=drawing&top_k=5", {
-    method: "POST", body: png, headers: { "Content-Type": "image/png", Prefer: "wait=10" },
+    method: "POST",
+    body: png,
+    headers: { "Content-Type": "image/png", Prefer: "wait=10" },
   });
   try {
     if (!job.results) return h("p", { class: "note" }, "The service is busy; it is read again when you go on.");
@@ -98,14 +131,36 @@ async function reading(canvas, signal) {
 
 function answerOf(row, classes, seenUrl) {
   const both = bothCases(row.label, classes);
-  const seen = h("img", { class: "seen", alt: "The 28 by 28 picture that the network saw", width: 84, height: 84, onload: () => URL.revokeObjectURL(seenUrl) });
+  const seen = h("img", {
+    class: "seen",
+    alt: "The 28 by 28 picture that the network saw",
+    width: 84,
+    height: 84,
+    onload: () => URL.revokeObjectURL(seenUrl),
+  });
   seen.src = seenUrl;
   return [
-    h("div", { class: "read" }, h("span", { class: "label" }, row.label), both && h("span", { class: "note" }, both), seen),
-    h("ol", { class: "bars" }, row.top.map(({ label, confidence }) => {
-      const bar = h("span", { class: "bar", "aria-hidden": "true" });
-      bar.style.width = `${100 * confidence}%`;
-      return h("li", {}, h("span", { class: "code" }, label), h("span", { class: "track" }, bar), h("span", { class: "number" }, sureness(confidence)));
-    })),
+    h(
+      "div",
+      { class: "read" },
+      h("span", { class: "label" }, row.label),
+      both && h("span", { class: "note" }, both),
+      seen,
+    ),
+    h(
+      "ol",
+      { class: "bars" },
+      row.top.map(({ label, confidence }) => {
+        const bar = h("span", { class: "bar", "aria-hidden": "true" });
+        bar.style.width = `${100 * confidence}%`;
+        return h(
+          "li",
+          {},
+          h("span", { class: "code" }, label),
+          h("span", { class: "track" }, bar),
+          h("span", { class: "number" }, sureness(confidence)),
+        );
+      }),
+    ),
   ];
 }

@@ -8,7 +8,9 @@ export const MOST_FILES = 10_000; // of one form; the service says so too, after
 /** All files below what was dropped, folders opened. @returns {Promise<Scan[]>} */
 export async function dropped(transfer) {
   // Asked for at once: the items are gone after the first await.
-  const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+  const entries = [...transfer.items]
+    .filter((item) => item.kind === "file")
+    .map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
   return withoutLitter((await Promise.all(entries.map(below))).flat());
 }
 
@@ -25,7 +27,8 @@ async function below(entry) {
   }
   const reader = entry.createReader();
   const found = [];
-  while (true) { // a hundred at a time
+  while (true) {
+    // a hundred at a time
     const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
     if (some.length === 0) break;
     found.push(...some);
@@ -45,7 +48,7 @@ export function asJobs(scans) {
   const zips = scans.filter(isZip).map((scan) => [scan]);
   const images = scans.filter((scan) => !isZip(scan)).sort((a, b) => (a.name < b.name ? -1 : 1));
   return [...zips, ...(images.length > 0 ? [images] : [])].map((some) => ({
-    name: some.length === 1 ? some[0].file.name : commonFolder(some) ?? `${some.length} images`,
+    name: some.length === 1 ? some[0].file.name : (commonFolder(some) ?? `${some.length} images`),
     scans: some,
     zip: zips.includes(some),
     bytes: some.reduce((sum, { file }) => sum + file.size, 0),

@@ -7,8 +7,18 @@ import { count } from "/web/words.js";
 const NAMES = ["sort", "label", "status", "min_confidence", "max_confidence", "filename", "reviewed"];
 const TYPING_MS = 300;
 
-const STATUSES = [["", "any"], ["classified", "read"], ["blank", "blank"], ["rejected", "not readable"], ["cancelled", "cancelled"]];
-const REVIEWED = [["", "all"], ["false", "not looked at"], ["true", "looked at"]];
+const STATUSES = [
+  ["", "any"],
+  ["classified", "read"],
+  ["blank", "blank"],
+  ["rejected", "not readable"],
+  ["cancelled", "cancelled"],
+];
+const REVIEWED = [
+  ["", "all"],
+  ["false", "not looked at"],
+  ["true", "looked at"],
+];
 
 /** What of an address' query is about rows. */
 export function queryOf(given) {
@@ -30,23 +40,64 @@ export class Filters {
    */
   constructor(query, lookAlikes, labels, onChange) {
     this.#onChange = onChange;
-    const rowsOf = (group) => labels.filter(({ label }) => group.includes(label)).reduce((sum, { rows }) => sum + rows, 0);
-    this.#looks = lookAlikes.map((group) => h("button", { type: "button", class: "chip", value: group, title: `${count(rowsOf(group))} rows`, onclick: () => this.#toggle(group) },
-      h("span", { class: "code" }, [...group].join(" ")), h("small", {}, count(rowsOf(group)))));
+    const rowsOf = (group) =>
+      labels.filter(({ label }) => group.includes(label)).reduce((sum, { rows }) => sum + rows, 0);
+    this.#looks = lookAlikes.map((group) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "chip",
+          value: group,
+          title: `${count(rowsOf(group))} rows`,
+          onclick: () => this.#toggle(group),
+        },
+        h("span", { class: "code" }, [...group].join(" ")),
+        h("small", {}, count(rowsOf(group))),
+      ),
+    );
     this.#fields = {
-      sort: select(SORTS), status: select(STATUSES), reviewed: select(REVIEWED),
-      labels: h("input", { class: "code", autocomplete: "off", autocapitalize: "off", spellcheck: "false", placeholder: "all" }),
-      min_confidence: confidence("0"), max_confidence: confidence("1"),
+      sort: select(SORTS),
+      status: select(STATUSES),
+      reviewed: select(REVIEWED),
+      labels: h("input", {
+        class: "code",
+        autocomplete: "off",
+        autocapitalize: "off",
+        spellcheck: "false",
+        placeholder: "all",
+      }),
+      min_confidence: confidence("0"),
+      max_confidence: confidence("1"),
       filename: h("input", { type: "search", autocomplete: "off", spellcheck: "false", placeholder: "any" }),
     };
-    const { sort, status, reviewed, labels: typed, min_confidence: least, max_confidence: most, filename } = this.#fields;
-    this.element = h("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
+    const {
+      sort,
+      status,
+      reviewed,
+      labels: typed,
+      min_confidence: least,
+      max_confidence: most,
+      filename,
+    } = this.#fields;
+    this.element = h(
+      "form",
+      { class: "filters", onsubmit: (event) => event.preventDefault() },
       labelled("Order", sort),
-      h("div", { role: "group", "aria-label": "Look-alikes", class: "chips" }, h("span", { class: "field-name", "aria-hidden": "true" }, "Look-alikes"), this.#looks),
-      labelled("Labels", typed), labelled("Looked at", reviewed),
-      labelled("Confidence from", least), labelled("to", most),
-      labelled("Status", status), labelled("Name has", filename),
-      h("button", { type: "button", class: "quiet", onclick: () => this.#clear() }, "Show all rows"));
+      h(
+        "div",
+        { role: "group", "aria-label": "Look-alikes", class: "chips" },
+        h("span", { class: "field-name", "aria-hidden": "true" }, "Look-alikes"),
+        this.#looks,
+      ),
+      labelled("Labels", typed),
+      labelled("Looked at", reviewed),
+      labelled("Confidence from", least),
+      labelled("to", most),
+      labelled("Status", status),
+      labelled("Name has", filename),
+      h("button", { type: "button", class: "quiet", onclick: () => this.#clear() }, "Show all rows"),
+    );
     let typing = 0;
     this.element.addEventListener("input", (event) => {
       clearTimeout(typing);
@@ -94,6 +145,12 @@ export class Filters {
   }
 }
 
-const select = (choices) => h("select", {}, choices.map(([value, words]) => h("option", { value }, words)));
-const confidence = (placeholder) => h("input", { type: "number", min: 0, max: 1, step: "any", placeholder, class: "number" });
+const select = (choices) =>
+  h(
+    "select",
+    {},
+    choices.map(([value, words]) => h("option", { value }, words)),
+  );
+const confidence = (placeholder) =>
+  h("input", { type: "number", min: 0, max: 1, step: "any", placeholder, class: "number" });
 const labelled = (words, control) => h("label", {}, h("span", { class: "field-name" }, words), control);

@@ -26,7 +26,8 @@ export class Grid {
   /**
    * @param {(element: HTMLElement, index: number) => void} card fills a card
    * @param {(index: number) => void} onSelect
-   * @param {(first: number, last: number, cards: Map<number, HTMLElement>) => void} onRest told what is in sight once scrolling rests
+   * @param {(first: number, last: number, cards: Map<number, HTMLElement>) => void} onRest told what is in sight once
+   *   scrolling rests
    * @param {(element: HTMLElement) => void} onDrop told of each card that is taken out
    */
   constructor(label, { card, onSelect, onRest, onDrop, signal }) {
@@ -73,13 +74,23 @@ export class Grid {
   /** Whether the key moved the selection. */
   move(key) {
     const page = Math.max(1, Math.floor(this.element.clientHeight / LINE)) * this.#columns;
-    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.#columns, ArrowUp: -this.#columns, PageDown: page, PageUp: -page, Home: -this.total, End: this.total };
+    const steps = {
+      ArrowRight: 1,
+      ArrowLeft: -1,
+      ArrowDown: this.#columns,
+      ArrowUp: -this.#columns,
+      PageDown: page,
+      PageUp: -page,
+      Home: -this.total,
+      End: this.total,
+    };
     if (!(key in steps)) return false;
     if (this.total > 0) this.select(this.selected + steps[key]);
     return true;
   }
 
-  get #height() { // of all lines
+  get #height() {
+    // of all lines
     return Math.ceil(this.total / this.#columns) * LINE;
   }
 
@@ -145,7 +156,8 @@ export class Grid {
     const last = Math.min(this.total, (Math.ceil((this.#top + seen) / LINE) + OVERSCAN) * this.#columns) - 1;
     this.#drop((index) => index < first || index > last);
     let next = null;
-    for (let index = last; index >= first; index -= 1) { // so that they are in order in the page too
+    for (let index = last; index >= first; index -= 1) {
+      // so that they are in order in the page too
       const known = this.#cards.get(index);
       const card = known ?? h("div", { role: "option", class: "card", id: `card-${index}`, "data-index": index });
       this.#place(card, index);

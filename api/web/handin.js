@@ -12,8 +12,22 @@ import { count, plural, size } from "/web/words.js";
 export async function show(main, { signal }) {
   const options = optionsForm();
   const uploads = h("ul", { class: "uploads" });
-  const files = h("input", { type: "file", multiple: true, id: "files", class: "unseen", tabindex: -1, "aria-label": "Zip or images" });
-  const folder = h("input", { type: "file", webkitdirectory: true, id: "folder", class: "unseen", tabindex: -1, "aria-label": "Folder" });
+  const files = h("input", {
+    type: "file",
+    multiple: true,
+    id: "files",
+    class: "unseen",
+    tabindex: -1,
+    "aria-label": "Zip or images",
+  });
+  const folder = h("input", {
+    type: "file",
+    webkitdirectory: true,
+    id: "folder",
+    class: "unseen",
+    tabindex: -1,
+    "aria-label": "Folder",
+  });
 
   async function handIn(scans) {
     const jobs = asJobs(scans);
@@ -22,23 +36,50 @@ export async function show(main, { signal }) {
     if (done.length === 1 && done[0] && !signal.aborted) location.hash = `#/jobs/${done[0].id}`;
   }
   for (const input of [files, folder]) {
-    input.addEventListener("change", () => { handIn(chosen(input)); input.value = ""; });
+    input.addEventListener("change", () => {
+      handIn(chosen(input));
+      input.value = "";
+    });
   }
 
-  add(main,
-    h("div", { class: "halves" },
-      h("section", { "aria-labelledby": "handin-title" },
+  add(
+    main,
+    h(
+      "div",
+      { class: "halves" },
+      h(
+        "section",
+        { "aria-labelledby": "handin-title" },
         h("h1", { id: "handin-title" }, "Hand in scans"),
-        h("p", { class: "lead" }, "Of single handwritten characters. Each becomes one row: what it says, and how sure that is."),
-        h("div", { class: "drop" },
+        h(
+          "p",
+          { class: "lead" },
+          "Of single handwritten characters. Each becomes one row: what it says, and how sure that is.",
+        ),
+        h(
+          "div",
+          { class: "drop" },
           h("p", { class: "drop-words" }, "Drop a zip, a folder or images"),
-          h("p", { class: "actions" },
+          h(
+            "p",
+            { class: "actions" },
             h("button", { type: "button", class: "primary", onclick: () => files.click() }, "Choose files"),
-            h("button", { type: "button", onclick: () => folder.click() }, "Choose a folder")),
-          h("p", { class: "note" }, `PNG, JPEG, WebP, TIFF or BMP. More than ${count(MOST_FILES)} images: put them in a zip.`),
-          files, folder),
-        uploads, options.element),
-      drawing(signal)));
+            h("button", { type: "button", onclick: () => folder.click() }, "Choose a folder"),
+          ),
+          h(
+            "p",
+            { class: "note" },
+            `PNG, JPEG, WebP, TIFF or BMP. More than ${count(MOST_FILES)} images: put them in a zip.`,
+          ),
+          files,
+          folder,
+        ),
+        uploads,
+        options.element,
+      ),
+      drawing(signal),
+    ),
+  );
   acceptDrops(main.querySelector(".drop"), handIn, signal);
   add(main, await latestJobs(signal));
 }
@@ -50,23 +91,40 @@ function acceptDrops(box, handIn, signal) {
     box.classList.add("over");
   };
   addEventListener("dragover", over, { signal });
-  addEventListener("dragleave", (event) => { if (!event.relatedTarget) box.classList.remove("over"); }, { signal });
-  addEventListener("drop", async (event) => {
-    event.preventDefault();
-    box.classList.remove("over");
-    handIn(await dropped(event.dataTransfer));
-  }, { signal });
+  addEventListener(
+    "dragleave",
+    (event) => {
+      if (!event.relatedTarget) box.classList.remove("over");
+    },
+    { signal },
+  );
+  addEventListener(
+    "drop",
+    async (event) => {
+      event.preventDefault();
+      box.classList.remove("over");
+      handIn(await dropped(event.dataTransfer));
+    },
+    { signal },
+  );
 }
 
 /**
  * Send one job's files, shown as a line with progress. Returns the job; null where it could not be handed in.
- * @param {() => URLSearchParams} chosenOptions the options, asked for again with each attempt: they may be what was wrong
+ * @param {() => URLSearchParams} chosenOptions the options, asked for again with each attempt: they may be what was
+ *   wrong
  */
 async function sent(job, chosenOptions, list, signal) {
   const line = h("li", { class: "upload" });
   list.prepend(line);
   if (!job.zip && job.scans.length > MOST_FILES) {
-    fill(line, problemNote({ title: `${job.name} has too many files`, detail: `It has ${count(job.scans.length)}, and one form takes ${count(MOST_FILES)}. Put them in a zip, which may hold far more, and drop that.` }));
+    fill(
+      line,
+      problemNote({
+        title: `${job.name} has too many files`,
+        detail: `It has ${count(job.scans.length)}, and one form takes ${count(MOST_FILES)}. Put them in a zip, which may hold far more, and drop that.`,
+      }),
+    );
     return null;
   }
   const keys = new Map(); // by options: the service takes a key with others for a mistake
@@ -79,16 +137,27 @@ async function sent(job, chosenOptions, list, signal) {
       const stop = new AbortController();
       const bar = h("progress", { max: 1, value: 0, "aria-label": `Upload of ${job.name}` });
       const words = h("span", { class: "note" }, `${size(job.bytes)}`);
-      fill(line, h("strong", {}, job.name), bar, words, h("button", { type: "button", class: "quiet", onclick: () => stop.abort() }, "Stop"));
+      fill(
+        line,
+        h("strong", {}, job.name),
+        bar,
+        words,
+        h("button", { type: "button", class: "quiet", onclick: () => stop.abort() }, "Stop"),
+      );
       const onProgress = ({ sent: bytes, total, rate }) => {
         bar.value = bytes / total;
-        words.textContent = bytes < total
-          ? `${size(bytes)} of ${size(total)}${rate ? `, ${size(rate)}/s` : ""}`
-          : `${size(total)} sent; the service looks through ${job.zip ? "the zip" : plural(job.scans.length, "file")}`;
+        words.textContent =
+          bytes < total
+            ? `${size(bytes)} of ${size(total)}${rate ? `, ${size(rate)}/s` : ""}`
+            : `${size(total)} sent; the service looks through ${job.zip ? "the zip" : plural(job.scans.length, "file")}`;
       };
       try {
         const made = await upload(job, options, idempotencyKey, onProgress, AbortSignal.any([signal, stop.signal]));
-        fill(line, h("strong", {}, job.name), h("a", { href: `#/jobs/${made.id}` }, `${plural(made.counts.total, "row")}: see the job`));
+        fill(
+          line,
+          h("strong", {}, job.name),
+          h("a", { href: `#/jobs/${made.id}` }, `${plural(made.counts.total, "row")}: see the job`),
+        );
         say(`${job.name} is handed in: ${plural(made.counts.total, "row")}.`);
         resolve(made);
       } catch (problem) {
@@ -96,9 +165,26 @@ async function sent(job, chosenOptions, list, signal) {
           line.remove();
           resolve(null);
         } else {
-          fill(line, h("strong", {}, job.name), problemNote(problem,
-            h("button", { type: "button", onclick: attempt }, "Try again"),
-            h("button", { type: "button", class: "quiet", onclick: () => { line.remove(); resolve(null); } }, "Leave it")));
+          fill(
+            line,
+            h("strong", {}, job.name),
+            problemNote(
+              problem,
+              h("button", { type: "button", onclick: attempt }, "Try again"),
+              h(
+                "button",
+                {
+                  type: "button",
+                  class: "quiet",
+                  onclick: () => {
+                    line.remove();
+                    resolve(null);
+                  },
+                },
+                "Leave it",
+              ),
+            ),
+          );
         }
       }
     };

@@ -18,12 +18,26 @@ export class Histogram {
   #below;
 
   constructor(summary, threshold, onBelow) {
-    this.#slider = h("input", { type: "range", id: "threshold", min: 0, max: 1 - summary.step, step: summary.step, value: threshold, "aria-describedby": "threshold-words" });
+    this.#slider = h("input", {
+      type: "range",
+      id: "threshold",
+      min: 0,
+      max: 1 - summary.step,
+      step: summary.step,
+      value: threshold,
+      "aria-describedby": "threshold-words",
+    });
     this.#slider.addEventListener("input", () => this.#show());
     this.#below = h("button", { type: "button", onclick: () => onBelow(below(this.#slider.valueAsNumber)) });
     this.#bars.addEventListener("pointerdown", (event) => this.#drag(event));
-    this.element = h("section", { class: "histogram", "aria-label": "Histogram of confidences" },
-      h("label", { for: "threshold" }, "Threshold"), h("div", { class: "bars-box" }, this.#bars, this.#slider), this.#words, this.#below);
+    this.element = h(
+      "section",
+      { class: "histogram", "aria-label": "Histogram of confidences" },
+      h("label", { for: "threshold" }, "Threshold"),
+      h("div", { class: "bars-box" }, this.#bars, this.#slider),
+      this.#words,
+      this.#below,
+    );
     this.update(summary);
   }
 
@@ -40,7 +54,9 @@ export class Histogram {
     };
     this.#bars.setPointerCapture(event.pointerId);
     this.#bars.addEventListener("pointermove", set);
-    this.#bars.addEventListener("lostpointercapture", () => this.#bars.removeEventListener("pointermove", set), { once: true });
+    this.#bars.addEventListener("lostpointercapture", () => this.#bars.removeEventListener("pointermove", set), {
+      once: true,
+    });
     set(event);
   }
 
@@ -51,8 +67,13 @@ export class Histogram {
     const over = above(histogram, threshold);
     const under = all.rows - all.reviewed - (over.rows - over.reviewed);
     const wrong = over.expectedErrors;
-    fill(this.#words, h("strong", {}, plural(over.rows, "row")), ` of ${count(all.rows)} at ${threshold.toFixed(3)} or above; `,
-      h("strong", {}, wrong < 10 ? wrong.toFixed(1) : count(Math.round(wrong))), ` of them expected wrong${over.rows > 0 ? ` (${percent(wrong / over.rows, 2)})` : ""}.`);
+    fill(
+      this.#words,
+      h("strong", {}, plural(over.rows, "row")),
+      ` of ${count(all.rows)} at ${threshold.toFixed(3)} or above; `,
+      h("strong", {}, wrong < 10 ? wrong.toFixed(1) : count(Math.round(wrong))),
+      ` of them expected wrong${over.rows > 0 ? ` (${percent(wrong / over.rows, 2)})` : ""}.`,
+    );
     this.#below.textContent = under > 0 ? `Look at the ${count(under)} below` : "None below to look at";
     this.#below.disabled = under === 0;
     this.#slider.setAttribute("aria-valuetext", `${threshold.toFixed(3)}: ${plural(over.rows, "row")} at or above`);
@@ -62,11 +83,22 @@ export class Histogram {
   /** Bars of equal width; their heights are square roots, so that few rows are seen beside many. */
   #draw(threshold) {
     const rows = new Array(BARS).fill(0);
-    for (const bin of this.#summary.histogram) rows[Math.min(BARS - 1, Math.floor(bin.confidence * BARS + 1e-9))] += bin.rows;
+    for (const bin of this.#summary.histogram)
+      rows[Math.min(BARS - 1, Math.floor(bin.confidence * BARS + 1e-9))] += bin.rows;
     const most = Math.sqrt(Math.max(1, ...rows));
-    fill(this.#bars, rows.map((number, place) => {
-      const height = number === 0 ? 0 : Math.max(1.5, (Math.sqrt(number) / most) * HEIGHT);
-      return svg("rect", { x: place * 4 + 0.4, y: HEIGHT - height, width: 3.2, height, class: (place + 1) / BARS <= threshold + 1e-9 ? "under" : "over" });
-    }), svg("line", { x1: threshold * BARS * 4, x2: threshold * BARS * 4, y1: 0, y2: HEIGHT, class: "threshold-line" }));
+    fill(
+      this.#bars,
+      rows.map((number, place) => {
+        const height = number === 0 ? 0 : Math.max(1.5, (Math.sqrt(number) / most) * HEIGHT);
+        return svg("rect", {
+          x: place * 4 + 0.4,
+          y: HEIGHT - height,
+          width: 3.2,
+          height,
+          class: (place + 1) / BARS <= threshold + 1e-9 ? "under" : "over",
+        });
+      }),
+      svg("line", { x1: threshold * BARS * 4, x2: threshold * BARS * 4, y1: 0, y2: HEIGHT, class: "threshold-line" }),
+    );
   }
 }

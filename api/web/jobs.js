@@ -41,8 +41,13 @@ export async function show(main, { signal }) {
 /** A section with the latest few, for the first page. */
 export async function latestJobs(signal) {
   const list = h("ul", { class: "jobs" });
-  const section = h("section", { class: "latest", "aria-labelledby": "latest-title" },
-    h("h2", { id: "latest-title" }, "Latest jobs"), list, h("p", {}, h("a", { href: "#/jobs" }, "All jobs")));
+  const section = h(
+    "section",
+    { class: "latest", "aria-labelledby": "latest-title" },
+    h("h2", { id: "latest-title" }, "Latest jobs"),
+    list,
+    h("p", {}, h("a", { href: "#/jobs" }, "All jobs")),
+  );
   await keepShowing(list, async () => (await json(`/v1/jobs?limit=${LATEST}`, { signal })).jobs, signal);
   return section;
 }
@@ -51,7 +56,12 @@ export async function latestJobs(signal) {
 async function keepShowing(list, ask, signal) {
   const showing = (all) => {
     const jobs = all.filter((job) => !isDrawing(job));
-    fill(list, jobs.length > 0 ? jobs.map(jobLine) : h("li", { class: "note" }, "There are no jobs yet. ", h("a", { href: "#/" }, "Hand in scans"), "."));
+    fill(
+      list,
+      jobs.length > 0
+        ? jobs.map(jobLine)
+        : h("li", { class: "note" }, "There are no jobs yet. ", h("a", { href: "#/" }, "Hand in scans"), "."),
+    );
     return jobs.some((job) => !hasEnded(job));
   };
   let running = showing(await ask());
@@ -73,18 +83,28 @@ async function keepShowing(list, ask, signal) {
   goOn();
 }
 
-const isDrawing = (job) => job.kind === "image" && job.name === "drawing" && Date.now() - Date.parse(job.created_at) < DRAWING_MS;
+const isDrawing = (job) =>
+  job.kind === "image" && job.name === "drawing" && Date.now() - Date.parse(job.created_at) < DRAWING_MS;
 
 function jobLine(job) {
   const { counts } = job;
-  return h("li", {},
+  return h(
+    "li",
+    {},
     h("a", { href: `#/jobs/${job.id}`, class: "job-name" }, titleOf(job)),
     h("span", { class: `state ${job.state}` }, job.state),
     countsBar(counts),
-    h("span", { class: "note" }, [
-      hasEnded(job) ? plural(counts.total, "row") : `${percent(job.progress, 0)} of ${plural(counts.total, "row")}`,
-      !hasEnded(job) && job.eta_seconds !== null && `${duration(job.eta_seconds)} left`,
-      counts.rejected > 0 && `${plural(counts.rejected, "file")} could not be read`,
-      job.created_at && moment(job.created_at),
-    ].filter(Boolean).join(" · ")));
+    h(
+      "span",
+      { class: "note" },
+      [
+        hasEnded(job) ? plural(counts.total, "row") : `${percent(job.progress, 0)} of ${plural(counts.total, "row")}`,
+        !hasEnded(job) && job.eta_seconds !== null && `${duration(job.eta_seconds)} left`,
+        counts.rejected > 0 && `${plural(counts.rejected, "file")} could not be read`,
+        job.created_at && moment(job.created_at),
+      ]
+        .filter(Boolean)
+        .join(" · "),
+    ),
+  );
 }

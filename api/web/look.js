@@ -22,7 +22,11 @@ const SUMMARY_MS = 1500; // after the last correction, the histogram is asked fo
 const ADDRESS_MS = 300;
 
 export async function show(main, { id, query: given, signal }) {
-  const [job, card, first] = await Promise.all([json(jobPath(id), { signal }), modelCard(), json(`${jobPath(id)}/summary`, { signal })]);
+  const [job, card, first] = await Promise.all([
+    json(jobPath(id), { signal }),
+    modelCard(),
+    json(`${jobPath(id)}/summary`, { signal }),
+  ]);
   const { classes } = card;
   let summary = first;
   let query = queryOf(given);
@@ -48,12 +52,32 @@ export async function show(main, { id, query: given, signal }) {
   const histogram = new Histogram(summary, verdict(summary).threshold, lookBelow);
 
   main.classList.add("wide");
-  add(main, jobHead(job, "look"), problems, h("div", { class: "look" },
-    h("details", { class: "choose", open: matchMedia(WIDE).matches }, h("summary", {}, "Filter and histogram"), histogram.element, filters.element),
-    h("div", { class: "sight" }, h("div", { class: "bar-line" }, matching, progress), grid.element),
-    detail.element));
+  add(
+    main,
+    jobHead(job, "look"),
+    problems,
+    h(
+      "div",
+      { class: "look" },
+      h(
+        "details",
+        { class: "choose", open: matchMedia(WIDE).matches },
+        h("summary", {}, "Filter and histogram"),
+        histogram.element,
+        filters.element,
+      ),
+      h("div", { class: "sight" }, h("div", { class: "bar-line" }, matching, progress), grid.element),
+      detail.element,
+    ),
+  );
   grid.element.addEventListener("keydown", press);
-  addEventListener("beforeunload", (event) => { if (corrections.pending + corrections.failed > 0) event.preventDefault(); }, { signal });
+  addEventListener(
+    "beforeunload",
+    (event) => {
+      if (corrections.pending + corrections.failed > 0) event.preventDefault();
+    },
+    { signal },
+  );
   await open(query, Number(given.get("at") ?? 0));
   grid.element.focus({ preventScroll: true });
 
@@ -79,11 +103,22 @@ export async function show(main, { id, query: given, signal }) {
 
   function showCounts() {
     const all = job.counts.total;
-    fill(matching, rows.total === all ? plural(all, "row") : `${count(rows.total)} of ${plural(all, "row")}`,
-      !rows.complete && [" so far ", h("button", { type: "button", class: "quiet", onclick: () => open(query) }, "Show those that have come since")],
-      rows.total === 0 && " — no row matches.");
+    fill(
+      matching,
+      rows.total === all ? plural(all, "row") : `${count(rows.total)} of ${plural(all, "row")}`,
+      !rows.complete && [
+        " so far ",
+        h("button", { type: "button", class: "quiet", onclick: () => open(query) }, "Show those that have come since"),
+      ],
+      rows.total === 0 && " — no row matches.",
+    );
     const reviewed = summary.reviewed + corrections.reviewed;
-    const saving = corrections.failed > 0 ? `; ${plural(corrections.failed, "correction")} not saved` : corrections.pending > 0 ? "; saving" : "; saved";
+    const saving =
+      corrections.failed > 0
+        ? `; ${plural(corrections.failed, "correction")} not saved`
+        : corrections.pending > 0
+          ? "; saving"
+          : "; saved";
     progress.textContent = `${count(reviewed)} reviewed, ${count(summary.changed + corrections.changed)} changed${reviewed > 0 ? saving : ""}`;
   }
 
@@ -163,13 +198,17 @@ export async function show(main, { id, query: given, signal }) {
     if (rows.at(grid.selected) === row) detail.show(row);
     showCounts();
     clearTimeout(summing);
-    summing = setTimeout(() => attempt(async () => {
-      if (corrections.pending > 0) return;
-      summary = await json(`${jobPath(id)}/summary`, { signal });
-      corrections.counted();
-      histogram.update(summary);
-      showCounts();
-    }), SUMMARY_MS);
+    summing = setTimeout(
+      () =>
+        attempt(async () => {
+          if (corrections.pending > 0) return;
+          summary = await json(`${jobPath(id)}/summary`, { signal });
+          corrections.counted();
+          histogram.update(summary);
+          showCounts();
+        }),
+      SUMMARY_MS,
+    );
   }
 
   function lookBelow(highest) {
@@ -185,7 +224,11 @@ export async function show(main, { id, query: given, signal }) {
       await act();
       return true;
     } catch (problem) {
-      if (!isAbort(problem)) fill(problems, problemNote(problem, h("button", { type: "button", onclick: () => open(query, grid.selected) }, "Try again")));
+      if (!isAbort(problem))
+        fill(
+          problems,
+          problemNote(problem, h("button", { type: "button", onclick: () => open(query, grid.selected) }, "Try again")),
+        );
       return false;
     }
   }

@@ -18,10 +18,14 @@ export class Pictures {
   constructor(job, signal) {
     this.#job = job;
     this.#signal = signal;
-    signal.addEventListener("abort", () => {
-      for (const { stop } of this.#wanted.values()) stop.abort();
-      setTimeout(() => this.#urls.forEach((url) => url && URL.revokeObjectURL(url)), LOADED_MS);
-    }, { once: true });
+    signal.addEventListener(
+      "abort",
+      () => {
+        for (const { stop } of this.#wanted.values()) stop.abort();
+        setTimeout(() => this.#urls.forEach((url) => url && URL.revokeObjectURL(url)), LOADED_MS);
+      },
+      { once: true },
+    );
   }
 
   /** Show a picture in an <img>, now or when it has come. @param {"original" | "model"} view */

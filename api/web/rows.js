@@ -1,14 +1,20 @@
-// The rows of one query, page by page, as far as they are looked at. Knows the results' parameters; nothing of how rows are shown.
+// The rows of one query, page by page, as far as they are looked at. Knows the results' parameters; nothing of how rows
+// are shown.
 
 import { jobPath, request } from "/web/api.js";
 
 const PAGE = 100;
 const PAGES_KEPT = 60;
 
-export const SORTS = [["confidence", "most doubtful first"], ["row", "as handed in"], ["filename", "by name"]];
+export const SORTS = [
+  ["confidence", "most doubtful first"],
+  ["row", "as handed in"],
+  ["filename", "by name"],
+];
 
 /**
- * @typedef {object} Row as the API has it, with `corrected=true`; beside that, what is being saved of it: `saving`, `failed`
+ * @typedef {object} Row as the API has it, with `corrected=true`; beside that, what is being saved of it: `saving`,
+ *   `failed`
  * @property {number} row
  * @property {string} filename
  * @property {string} status
@@ -37,7 +43,8 @@ export class Rows {
 
   /**
    * @param {URLSearchParams} query sort and filters, named as the API has them
-   * @param {(act: () => Promise<void>) => Promise<void>} inTurn does something between the corrections that were made before
+   * @param {(act: () => Promise<void>) => Promise<void>} inTurn does something between the corrections that were made
+   *   before
    *   and those to come: where a row begins to match no more, the service and this page are to count alike
    */
   constructor(job, query, inTurn, signal) {
@@ -56,7 +63,8 @@ export class Rows {
   async load(first, last) {
     const end = Math.min(last, (this.total ?? 1) - 1);
     const pages = [];
-    for (let page = Math.floor(Math.max(0, first) / PAGE); page <= Math.floor(Math.max(0, end) / PAGE); page += 1) pages.push(this.#page(page));
+    for (let page = Math.floor(Math.max(0, first) / PAGE); page <= Math.floor(Math.max(0, end) / PAGE); page += 1)
+      pages.push(this.#page(page));
     await Promise.all(pages);
   }
 
@@ -81,14 +89,18 @@ export class Rows {
     }
     if (!this.#coming.has(number)) {
       const offset = this.place(number * PAGE);
-      this.#coming.set(number, this.#inTurn(() => this.#fetch(number, offset)).finally(() => this.#coming.delete(number)));
+      this.#coming.set(
+        number,
+        this.#inTurn(() => this.#fetch(number, offset)).finally(() => this.#coming.delete(number)),
+      );
     }
     return this.#coming.get(number);
   }
 
   async #fetch(number, offset) {
     const query = new URLSearchParams(this.#query);
-    for (const [name, value] of Object.entries({ format: "json", corrected: true, partial: true, offset, limit: PAGE })) query.set(name, value);
+    for (const [name, value] of Object.entries({ format: "json", corrected: true, partial: true, offset, limit: PAGE }))
+      query.set(name, value);
     const answer = await request(`${this.#path}?${query}`, { signal: this.#signal });
     const { results, complete } = await answer.json();
     this.total ??= Number(answer.headers.get("Glyphq-Matching"));
@@ -104,6 +116,9 @@ export class Rows {
     if (row.failed) return true; // for the service, nothing has changed
     const labels = this.#query.getAll("label");
     const reviewed = this.#query.get("reviewed");
-    return (labels.length === 0 || labels.includes(row.final_label)) && (reviewed === null || (reviewed === "true") === (row.corrected_at !== null));
+    return (
+      (labels.length === 0 || labels.includes(row.final_label)) &&
+      (reviewed === null || (reviewed === "true") === (row.corrected_at !== null))
+    );
   }
 }

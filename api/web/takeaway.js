@@ -14,23 +14,66 @@ const FORMATS = [
 export async function show(main, { id, signal }) {
   const job = await json(jobPath(id), { signal });
   const problems = h("div");
-  const given = (format, corrected) => h("button", { type: "button", class: format === "csv" && corrected && "primary", onclick: (event) => save(job, format, corrected, event.currentTarget, problems) }, corrected ? "As corrected" : "As predicted");
-  add(main,
+  const given = (format, corrected) =>
+    h(
+      "button",
+      {
+        type: "button",
+        class: format === "csv" && corrected && "primary",
+        onclick: (event) => save(job, format, corrected, event.currentTarget, problems),
+      },
+      corrected ? "As corrected" : "As predicted",
+    );
+  add(
+    main,
     jobHead(job, "take"),
     !hasEnded(job) && h("p", { class: "warning" }, "The job still runs. What is taken now has the rows that are done."),
     problems,
-    h("ul", { class: "formats" },
-      FORMATS.map(([format, name, words]) => h("li", {}, h("div", {}, h("h2", {}, name), h("p", { class: "note" }, words)),
-        h("p", { class: "actions", role: "group", "aria-label": name }, given(format, true), given(format, false)))),
-      h("li", {}, h("div", {}, h("h2", {}, "Zip of the scans"), h("p", { class: "note" }, "Sorted into a folder for each label, as corrected: to train on, or to leaf through.")),
-        h("p", { class: "actions", role: "group", "aria-label": "Zip of the scans" }, given("zip", true)))),
-    h("p", { class: "note" }, "As corrected adds the columns final_label, corrected_by and corrected_at; the prediction stays beside them."),
-    snippet("With curl", curlOf(job)), snippet("With Python", pythonOf(job)));
+    h(
+      "ul",
+      { class: "formats" },
+      FORMATS.map(([format, name, words]) =>
+        h(
+          "li",
+          {},
+          h("div", {}, h("h2", {}, name), h("p", { class: "note" }, words)),
+          h("p", { class: "actions", role: "group", "aria-label": name }, given(format, true), given(format, false)),
+        ),
+      ),
+      h(
+        "li",
+        {},
+        h(
+          "div",
+          {},
+          h("h2", {}, "Zip of the scans"),
+          h(
+            "p",
+            { class: "note" },
+            "Sorted into a folder for each label, as corrected: to train on, or to leaf through.",
+          ),
+        ),
+        h("p", { class: "actions", role: "group", "aria-label": "Zip of the scans" }, given("zip", true)),
+      ),
+    ),
+    h(
+      "p",
+      { class: "note" },
+      "As corrected adds the columns final_label, corrected_by and corrected_at; the prediction stays beside them.",
+    ),
+    snippet("With curl", curlOf(job)),
+    snippet("With Python", pythonOf(job)),
+  );
 }
 
 /** With fetch, for a link could not send the key. The browser keeps what is large on disk. */
 async function save(job, format, corrected, button, problems) {
-  const query = new URLSearchParams({ format, ...(corrected && { corrected: "true" }), ...(format === "csv" && { bom: "true" }), ...(!hasEnded(job) && { partial: "true" }) });
+  const query = new URLSearchParams({
+    format,
+    ...(corrected && { corrected: "true" }),
+    ...(format === "csv" && { bom: "true" }),
+    ...(!hasEnded(job) && { partial: "true" }),
+  });
   const words = button.textContent;
   button.disabled = true;
   button.textContent = "Preparing …";
@@ -38,7 +81,9 @@ async function save(job, format, corrected, button, problems) {
   try {
     const answer = await request(`${jobPath(job.id)}/results?${query}`);
     const url = URL.createObjectURL(await answer.blob());
-    const name = `${titleOf(job).replace(/\.zip$/i, "").replace(/[^\p{L}\p{N}._ -]/gu, "_")}${corrected ? "-corrected" : ""}.${format}`;
+    const name = `${titleOf(job)
+      .replace(/\.zip$/i, "")
+      .replace(/[^\p{L}\p{N}._ -]/gu, "_")}${corrected ? "-corrected" : ""}.${format}`;
     h("a", { href: url, download: name }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000); // the download has begun by then
     say(`${name} is downloaded.`);
@@ -54,7 +99,8 @@ function snippet(title, code) {
   const text = h("pre", { class: "code", tabindex: 0, "aria-label": title }, code);
   const copy = async () => {
     getSelection().selectAllChildren(text);
-    if (!navigator.clipboard) { // only where the page came over HTTPS or from this machine
+    if (!navigator.clipboard) {
+      // only where the page came over HTTPS or from this machine
       say("It is selected; copy it with the keyboard.");
       return;
     }
@@ -70,7 +116,9 @@ const DEFAULTS = { top_k: 3, charset: "all", invert: "auto", filename_encoding: 
 
 /** The options that differ from the service's own. */
 function chosen({ options }) {
-  return Object.entries(options ?? {}).filter(([name, value]) => name !== "name" && value !== null && String(value) !== String(DEFAULTS[name] ?? ""));
+  return Object.entries(options ?? {}).filter(
+    ([name, value]) => name !== "name" && value !== null && String(value) !== String(DEFAULTS[name] ?? ""),
+  );
 }
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
@@ -87,7 +135,9 @@ function curlOf(job) {
 }
 
 function pythonOf(job) {
-  const options = chosen(job).map(([name, value]) => `, ${name}=${JSON.stringify(value)}`).join("");
+  const options = chosen(job)
+    .map(([name, value]) => `, ${name}=${JSON.stringify(value)}`)
+    .join("");
   const secret = key.get() ? `, os.environ["GLYPHQ_KEY"]` : "";
   return [
     ...(key.get() ? ["import os"] : []),

@@ -20,17 +20,22 @@ export function upload(job, options, idempotencyKey, onProgress, signal) {
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest();
     sending.open("POST", `/v1/jobs?${options}`);
-    for (const [name, value] of Object.entries(headers({ "Idempotency-Key": idempotencyKey }))) sending.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries(headers({ "Idempotency-Key": idempotencyKey })))
+      sending.setRequestHeader(name, value);
     const rate = rateOver(RATE_OVER_MS);
     sending.upload.onprogress = ({ loaded, total }) => onProgress({ sent: loaded, total, rate: rate(loaded) });
     sending.onload = () => {
       if (sending.status < 300) resolve(JSON.parse(sending.responseText));
       else reject(Problem.from(sending.status, sending.responseText, sending.getResponseHeader("Retry-After")));
     };
-    sending.onerror = () => reject(new Problem(0, {
-      title: "The upload was interrupted",
-      detail: "The connection ended before the service had answered. Try again: what is sent twice is one job. If it ends each time, the upload may be larger than the service takes; split it.",
-    }));
+    sending.onerror = () =>
+      reject(
+        new Problem(0, {
+          title: "The upload was interrupted",
+          detail:
+            "The connection ended before the service had answered. Try again: what is sent twice is one job. If it ends each time, the upload may be larger than the service takes; split it.",
+        }),
+      );
     sending.onabort = () => reject(new DOMException("Aborted", "AbortError"));
     signal.addEventListener("abort", () => sending.abort(), { once: true });
     if (job.zip) {

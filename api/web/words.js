@@ -17,7 +17,10 @@ export function sureness(confidence) {
 export function size(bytes) {
   const units = ["bytes", "KB", "MB", "GB"];
   let power = 0;
-  while (bytes >= 1000 && power < units.length - 1) { bytes /= 1000; power += 1; }
+  while (bytes >= 1000 && power < units.length - 1) {
+    bytes /= 1000;
+    power += 1;
+  }
   return `${power > 0 && bytes < 100 ? bytes.toFixed(1) : count(Math.round(bytes))} ${units[power]}`;
 }
 

@@ -1,4 +1,4 @@
-"""`make screenshots`: each view of the page, light and dark, narrow and wide, on drawn samples, into docs/screenshots."""
+"""`make screenshots`: each view of the page, light and dark, narrow and wide, on drawn samples."""
 
 import tempfile
 from collections.abc import Callable
@@ -88,7 +88,9 @@ def draw_a_seven(page: Page) -> None:
     """With the mouse, on the page's sheet."""
     box = page.locator("canvas").bounding_box()
     assert box
-    at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in ((0.28, 0.25), (0.7, 0.25), (0.45, 0.8))]
+    at = [
+        (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in ((0.28, 0.25), (0.7, 0.25), (0.45, 0.8))
+    ]
     page.mouse.move(*at[0])
     page.mouse.down()
     for x, y in at[1:]:

@@ -6,7 +6,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}
+RULES = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+}
 VIEWS = {
     "#/": ".latest .job-name",
     "#/jobs": ".job-name",
@@ -50,7 +52,10 @@ def test_the_keyboard_alone_goes_all_the_way(page: Page, scans: Path) -> None:
     def tab_to(name: str) -> None:
         for _ in range(60):
             page.keyboard.press("Tab")
-            if page.evaluate("document.activeElement.innerText || document.activeElement.ariaLabel || ''").strip() == name:
+            if (
+                page.evaluate("document.activeElement.innerText || document.activeElement.ariaLabel || ''").strip()
+                == name
+            ):
                 return
         pytest.fail(f"Tab does not reach {name!r}")
 

@@ -131,7 +131,10 @@ def test_an_upload_that_breaks_is_tried_again_as_the_same_job(
             route.continue_()
 
     before = len(http.get("/v1/jobs", params={"limit": 100}).json()["jobs"])
-    page.route("**/v1/jobs?*", lambda route: break_once_it_is_there(route) if route.request.method == "POST" else route.continue_())
+    page.route(
+        "**/v1/jobs?*",
+        lambda route: break_once_it_is_there(route) if route.request.method == "POST" else route.continue_(),
+    )
     page.goto("/")
     page.set_input_files("#files", scans)
     expect(page.get_by_role("alert")).to_contain_text("what is sent twice is one job")

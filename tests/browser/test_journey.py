@@ -48,7 +48,9 @@ def test_a_dropped_zip_is_watched_corrected_by_keyboard_and_taken_away(page: Pag
 
     page.reload()
     expect(page.locator(".reviewing")).to_have_text("5 reviewed, 4 changed; saved")
-    expect(page.locator("#card-0")).to_have_attribute("aria-label", f"{names[0]}: {first_reading(page)}; corrected to {OTHER}")
+    expect(page.locator("#card-0")).to_have_attribute(
+        "aria-label", f"{names[0]}: {first_reading(page)}; corrected to {OTHER}"
+    )
 
     page.get_by_role("link", name="Take away").click()
     with page.expect_download() as download:

@@ -45,7 +45,7 @@ def test_arrows_move_the_selection_which_a_screen_reader_follows(look: Page) -> 
 
 def test_an_undone_correction_is_gone(look: Page, http: httpx.Client, finished: str) -> None:
     look.keyboard.press("PageDown")
-    place = int((look.locator("[aria-selected=true]").get_attribute("data-index") or ""))
+    place = int(look.locator("[aria-selected=true]").get_attribute("data-index") or "")
     row = int(look.locator(".detail-name .note").inner_text().removeprefix("row "))
     with look.expect_response(lambda answer: answer.request.method == "PUT"):
         look.keyboard.type("%")
@@ -138,7 +138,9 @@ def test_the_threshold_tells_rows_above_and_expected_errors(look: Page, http: ht
     expect(words).to_contain_text("at 0.500 or above")
 
 
-def test_the_doubtful_are_worked_off_without_one_being_passed_over(look: Page, http: httpx.Client, finished: str) -> None:
+def test_the_doubtful_are_worked_off_without_one_being_passed_over(
+    look: Page, http: httpx.Client, finished: str
+) -> None:
     look.get_by_label("Threshold").fill("0.8")
     look.get_by_role("button", name="below").click()
     expect(look.locator(".matching")).to_contain_text("of 2,000 rows")

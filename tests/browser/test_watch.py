@@ -30,7 +30,10 @@ def state(page: Page) -> str:
 def numbers(page: Page) -> dict[str, int]:
     """The counts that the page shows, by their names."""
     names = page.locator(".sum dt").all_inner_texts()
-    return {name: int(value.replace(",", "")) for name, value in zip(names, page.locator(".sum dd").all_inner_texts(), strict=True)}
+    return {
+        name: int(value.replace(",", ""))
+        for name, value in zip(names, page.locator(".sum dd").all_inner_texts(), strict=True)
+    }
 
 
 def test_a_job_is_seen_to_move_and_its_counts_add_up(page: Page, service: EmbeddedService, scans: Path) -> None:
@@ -63,7 +66,9 @@ def test_watching_survives_a_reload_and_a_lost_connection(
     expect(page.locator(".job-title .state")).to_have_text("completed")
 
 
-def test_a_job_is_cancelled_and_keeps_what_is_done(page: Page, service: EmbeddedService, http: httpx.Client, scans: Path) -> None:
+def test_a_job_is_cancelled_and_keeps_what_is_done(
+    page: Page, service: EmbeddedService, http: httpx.Client, scans: Path
+) -> None:
     with halted(service):
         job = http.post("/v1/jobs", content=scans.read_bytes()).json()["id"]
         page.goto(f"/#/jobs/{job}")
@@ -86,7 +91,9 @@ def test_a_job_is_deleted_once_it_is_meant(page: Page, http: httpx.Client, scans
     assert http.get(f"/v1/jobs/{job}").status_code == 404
 
 
-def test_a_job_that_is_deleted_elsewhere_is_said_to_be(page: Page, service: EmbeddedService, http: httpx.Client, scans: Path) -> None:
+def test_a_job_that_is_deleted_elsewhere_is_said_to_be(
+    page: Page, service: EmbeddedService, http: httpx.Client, scans: Path
+) -> None:
     with halted(service):
         job = http.post("/v1/jobs", content=scans.read_bytes()).json()["id"]
         page.goto(f"/#/jobs/{job}")

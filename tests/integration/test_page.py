@@ -50,4 +50,6 @@ def test_nothing_but_the_page_is_served(http: httpx.Client) -> None:
 
 def test_no_file_of_the_page_makes_html_of_text() -> None:
     for path in WEB.glob("*.js"):
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", path.read_text()), path.name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", path.read_text()), (
+            path.name
+        )
