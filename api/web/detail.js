@@ -26,6 +26,9 @@ export class Detail {
     this.#pictures = pictures;
     this.#classes = classes;
     this.#act = act;
+    const caption = h("figcaption", {}, "scan");
+    this.#scan.addEventListener("load", () => fill(caption, "scan"));
+    this.#scan.addEventListener("error", () => fill(caption, "scan: not a picture that browsers show"));
     const say = (event) => {
       event.preventDefault();
       if (this.#other.value) act.correct(this.#other.value);
@@ -37,7 +40,7 @@ export class Detail {
       h(
         "div",
         { class: "large" },
-        h("figure", {}, this.#scan, h("figcaption", {}, "scan")),
+        h("figure", {}, this.#scan, caption),
         h("figure", {}, this.#seen, h("figcaption", {}, "what the network saw")),
       ),
       this.#facts,

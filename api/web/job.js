@@ -93,12 +93,15 @@ function whatItNeeds(job, summary) {
   const { threshold, likely, doubtful } = verdict(summary);
   const { total, blank, rejected, cancelled } = job.counts;
   const rest = [
-    [blank, "blank"],
-    [rejected, "not readable"],
-    [cancelled, "cancelled"],
+    [blank, "blank", "blank"],
+    [rejected, "rejected", "not readable"],
+    [cancelled, "cancelled", "cancelled"],
   ]
     .filter(([rows]) => rows > 0)
-    .map(([rows, words]) => `${count(rows)} ${words}`);
+    .map(([rows, status, words]) => [
+      "; ",
+      h("a", { href: `#/jobs/${job.id}/look?sort=row&status=${status}` }, `${count(rows)} ${words}`),
+    ]);
   const look = `#/jobs/${job.id}/look?sort=confidence`;
   const lookBelow = `${look}&max_confidence=${below(threshold)}&reviewed=false`;
   return h(
@@ -111,7 +114,7 @@ function whatItNeeds(job, summary) {
       doubtful > 0
         ? h("a", { href: lookBelow }, `${count(doubtful)} ${doubtful === 1 ? "is" : "are"} worth a look`)
         : "none need a look",
-      rest.length > 0 && `; ${rest.join(", ")}`,
+      rest,
       ".",
     ),
     summary.reviewed > 0 &&

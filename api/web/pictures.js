@@ -94,6 +94,7 @@ export class Pictures {
 
   #show(image, url) {
     image.classList.toggle("missing", url === null);
+    image.onerror = () => this.#show(image, null); // a TIFF, or no picture at all
     if (url) image.src = url;
     else image.removeAttribute("src");
   }

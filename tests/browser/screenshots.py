@@ -1,62 +1,95 @@
 """`make screenshots`: each view of the page, light and dark, narrow and wide, on drawn samples."""
 
-import tempfile
-from collections.abc import Callable
+import io
+import os
+import signal
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import product
 from pathlib import Path
 from typing import Literal
 
 import httpx
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from glyphq import samples
-from glyphq.client import Client
-from glyphq.embedded import embedded_service
+from glyphq.embedded import EmbeddedService, embedded_service
 from tests.browser import chromium
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "screenshots"
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SIZES = {"wide": (1280, 800), "narrow": (360, 740)}
-ROWS = 2000
 
 
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, embedded_service() as service, chromium.started() as browser:
-        job = _sample_job(service.url, Path(folder))
-        for scheme, (size, (width, height)) in product(SCHEMES, SIZES.items()):
-            context = browser.new_context(
-                color_scheme=scheme, viewport={"width": width, "height": height}, reduced_motion="reduce"
-            )
-            page = context.new_page()
-            page.on("pageerror", _fail)
-            for name, view in _VIEWS.items():
-                page.goto("about:blank")
-                view(page, service.url, job)
-                page.wait_for_load_state("networkidle")
-                target = FOLDER / f"{name}-{scheme}-{size}.png"
-                page.screenshot(path=target, full_page=name != "look")
-                print(target)
-            context.close()
+    environment = {"GLYPHQ_CHUNK_IMAGES": "256"}  # so that a job can be met halfway
+    with embedded_service(workers=2, environment=environment) as service, chromium.started() as browser:
+        job = _sample_jobs(service.url)
+        for name, view in _VIEWS.items():
+            with _halfway(service) if name == "watch" else nullcontext(job) as shown:
+                for scheme, (size, (width, height)) in product(SCHEMES, SIZES.items()):
+                    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": height})
+                    page.on("pageerror", _fail)
+                    view(page, service.url, shown)
+                    page.wait_for_load_state("load" if name == "watch" else "networkidle")
+                    target = FOLDER / f"{name}-{scheme}-{size}.png"
+                    taken = page.screenshot(full_page=name != "look")
+                    Image.open(io.BytesIO(taken)).convert("RGB").quantize(256).save(target, optimize=True)
+                    print(target)
+                    page.close()
 
 
 def _fail(error: Exception) -> None:
     raise error
 
 
-def _sample_job(url: str, folder: Path) -> str:
-    """A job that has ended, with a few files that cannot be read and a few rows that a person has looked at."""
-    path = folder / "ledger 1897.zip"
-    samples.write_zip(path, ROWS)
-    with Client(url) as client:
-        job = client.submit(path, name="ledger 1897").id
-        client.wait(job)
-    with httpx.Client(base_url=url, trust_env=False) as http:
+def _scans(count: int, seed: int, others: int) -> bytes:
+    """A zip of drawn scans with `others` among them that are blank, and half as many that are no images."""
+    blank = io.BytesIO()
+    Image.new("L", (48, 48), 230).save(blank, "PNG")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        for place, scan in enumerate(samples.draw(count, seed)):
+            file.writestr(f"page 3/{scan.filename}", scan.png)
+            if place < others:
+                file.writestr(f"page 3/margin-{place:02}.png", blank.getvalue())
+            if place < others // 2:
+                file.writestr(f"page 3/notes-{place:02}.txt", "of the archivist")
+        file.writestr("page 3/.DS_Store", "litter")
+    return archive.getvalue()
+
+
+def _sample_jobs(url: str) -> str:
+    """Three jobs that have ended; the id of the last, of which a person has looked at a few rows."""
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as http:
+        for name, count, others in (("postcodes", 600, 0), ("field notes", 900, 220), ("ledger 1897", 2000, 34)):
+            body = _scans(count, seed=count, others=others)
+            answer = http.post("/v1/jobs", params={"name": name}, content=body, headers={"Prefer": "wait=30"})
+            job: str = answer.raise_for_status().json()["id"]
         rows = http.get(f"/v1/jobs/{job}/results", params={"format": "json", "sort": "confidence", "limit": 5}).json()
         for row, second in zip(rows["results"], (True, False, True, False, False), strict=True):
             label = row["top"][1 if second else 0]["label"]
             http.put(f"/v1/jobs/{job}/items/{row['row']}/correction", json={"label": label}).raise_for_status()
     return job
+
+
+@contextmanager
+def _halfway(service: EmbeddedService) -> Iterator[str]:
+    """Within, a job is held where it has some of its rows. Yields its id."""
+    worker = service.children["worker"].pid
+    with httpx.Client(base_url=service.url, timeout=60, trust_env=False) as http:
+        job: str = http.post("/v1/jobs", params={"name": "census, sheet 12"}, content=_scans(6000, 8, 40)).json()["id"]
+        with http.stream("GET", f"/v1/jobs/{job}/events") as events:
+            next(line for line in events.iter_lines() if '"state":"running"' in line)
+        os.killpg(worker, signal.SIGSTOP)
+        try:
+            yield job
+        finally:
+            os.killpg(worker, signal.SIGCONT)
+            http.delete(f"/v1/jobs/{job}")
 
 
 def _hand_in(page: Page, url: str, _job: str) -> None:
@@ -101,6 +134,7 @@ def draw_a_seven(page: Page) -> None:
 _VIEWS: dict[str, Callable[[Page, str, str], None]] = {
     "hand-in": _hand_in,
     "jobs": _simple("/jobs", "ledger 1897"),
+    "watch": _simple("/jobs/{job}", "left"),
     "job": _job,
     "look": _look,
     "take-away": _simple("/jobs/{job}/take", "With Python"),
