@@ -110,7 +110,7 @@ export async function show(main, { id, query: given, signal }) {
         " so far ",
         h("button", { type: "button", class: "quiet", onclick: () => open(query) }, "Show those that have come since"),
       ],
-      rows.total === 0 && " — no row matches.",
+      rows.total === 0 && rows.complete && " — no row matches.",
     );
     const reviewed = summary.reviewed + corrections.reviewed;
     const saving =

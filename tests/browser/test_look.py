@@ -1,11 +1,17 @@
 """Looking and correcting: order, filters, look-alikes, the histogram, undoing, and saving that fails."""
 
+import io
+import zipfile
+from pathlib import Path
+
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from glyphq import samples
+from glyphq.embedded import EmbeddedService
 from glyphq.labels import MERGED_CASES
-from tests.browser.conftest import Console
+from tests.browser.conftest import Console, halted, submitted
 
 
 @pytest.fixture
@@ -165,6 +171,44 @@ def test_merged_cases_are_told_where_labels_are(look: Page) -> None:
     expect(look.locator(".detail-facts")).to_contain_text("C means C or c")
     look.goto("/#/model")
     expect(look.locator(".cannot")).to_contain_text(" ".join(MERGED_CASES))
+
+
+def test_what_could_not_be_read_says_why_and_can_still_be_told(
+    page: Page, service: EmbeddedService, http: httpx.Client
+) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("letter.txt", "to a friend")
+        for scan in samples.draw(3, seed=2):
+            file.writestr(scan.filename, scan.png)
+    job = submitted(service.url, archive.getvalue())
+    page.goto(f"/#/jobs/{job}")
+    page.get_by_role("link", name="1 not readable").click()
+    expect(page.locator("#card-0")).to_have_attribute("aria-label", "letter.txt: not readable")
+    expect(page.locator(".detail .warning")).to_contain_text("The bytes are not a PNG")
+    expect(page.locator("figcaption").first).to_have_text("scan: not a picture that browsers show")
+    page.keyboard.press("Enter")
+    expect(page.locator("#said")).to_have_text("There is no prediction to accept. Type the character.")
+    page.keyboard.type("7")
+    expect(page.locator("#card-0 .tick")).to_have_text("✓")
+    corrected = http.get(
+        f"/v1/jobs/{job}/results", params={"format": "json", "corrected": True, "reviewed": True}
+    ).json()
+    assert [(row["label"], row["final_label"]) for row in corrected["results"]] == [(None, "7")]
+
+
+def test_the_rows_of_a_running_job_are_those_there_are(
+    page: Page, service: EmbeddedService, http: httpx.Client, scans: Path
+) -> None:
+    with halted(service):
+        job = http.post("/v1/jobs", content=scans.read_bytes()).json()["id"]
+        page.goto(f"/#/jobs/{job}/look")
+        expect(page.locator(".matching")).to_contain_text("0 of 2,000 rows so far")
+    while http.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=30"}).json()["ended_at"] is None:
+        pass
+    page.get_by_role("button", name="Show those that have come since").click()
+    expect(page.locator(".matching")).to_have_text("2,000 rows")
+    expect(page.locator(".card .label").first).to_be_visible()
 
 
 def test_escape_leaves(look: Page) -> None:

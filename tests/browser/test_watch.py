@@ -1,30 +1,12 @@
 """Watching: live progress over drops and reloads, cancelling, deleting, what a job needs in the end."""
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 from playwright.sync_api import Page, expect
 
 from glyphq.embedded import EmbeddedService
-from tests.browser.conftest import Console
-
-
-@contextmanager
-def halted(service: EmbeddedService) -> Iterator[None]:
-    """Within, no worker does anything."""
-    os.killpg(service.children["worker"].pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.killpg(service.children["worker"].pid, signal.SIGCONT)
-
-
-def state(page: Page) -> str:
-    return page.locator(".job-title .state").inner_text()
+from tests.browser.conftest import Console, halted
 
 
 def numbers(page: Page) -> dict[str, int]:
