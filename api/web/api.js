@@ -22,13 +22,12 @@ export function takeKeyFromAddress() {
 
 /** What went wrong, in the service's words. `status` is 0 where it did not answer. */
 export class Problem extends Error {
-  /** @param {{title?: string, detail?: string, code?: string}} fields */
+  /** @param {{title?: string, detail?: string}} fields */
   constructor(status, fields, retryAfterSeconds = null) {
     super(fields.detail);
     this.status = status;
     this.title = fields.title ?? "Something went wrong";
     this.detail = fields.detail ?? `The service answered ${status}. Try again.`;
-    this.code = fields.code ?? null;
     this.retryAfterSeconds = retryAfterSeconds;
   }
 

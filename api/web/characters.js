@@ -22,8 +22,3 @@ export function mergedCases(classes) {
 export function bothCases(label, classes) {
   return mergedCases(classes).includes(label) ? `${label} or ${label.toLowerCase()}` : null;
 }
-
-/** Whether a person's label says the same as the network's: c and C do, where one class stands for both. */
-export function sameClass(one, other, classes) {
-  return one === other || (one?.toUpperCase() === other && bothCases(other, classes) !== null);
-}

@@ -25,7 +25,7 @@ export function above(histogram, confidence) {
 export const below = (threshold) => Math.max(0, threshold - 0.0001).toFixed(4);
 
 /** The lowest confidence from which on, of all rows together, at most this share is expected to be wrong. */
-export function thresholdFor(histogram, share) {
+function thresholdFor(histogram, share) {
   let rows = 0;
   let errors = 0;
   let threshold = 1;

@@ -14,7 +14,7 @@ import { Histogram } from "/web/histogram.js";
 import { jobHead } from "/web/job.js";
 import { Pictures } from "/web/pictures.js";
 import { Rows } from "/web/rows.js";
-import { count, hasEnded, plural } from "/web/words.js";
+import { count, plural } from "/web/words.js";
 
 const AHEAD = 60; // rows fetched beyond the selected one, so that typing never waits
 const WIDE = "(min-width: 64rem)";
@@ -48,7 +48,7 @@ export async function show(main, { id, query: given, signal }) {
     signal,
   });
   const detail = new Detail(pictures, classes, { correct, accept, undo, retry });
-  const filters = new Filters(query, card.look_alikes, summary.labels, open);
+  const filters = new Filters(query, card.look_alikes ?? [], summary.labels, open);
   const histogram = new Histogram(summary, verdict(summary).threshold, lookBelow);
 
   main.classList.add("wide");

@@ -11,7 +11,7 @@ from glyphq.embedded import EmbeddedService
 from tests.browser.conftest import submitted
 
 ROWS = 100_000
-MOST_ELEMENTS = 2_500
+MOST_ELEMENTS = 1_500
 
 
 @pytest.fixture(scope="module")
