@@ -170,6 +170,7 @@ export class Grid {
     }
     clearTimeout(this.#resting);
     this.#resting = setTimeout(() => {
+      if (this.element.scrollTop !== this.#scrolled) return; // it goes on, and will be told of
       this.#settle();
       for (const [index, card] of this.#cards) this.#place(card, index);
       this.#onRest(first, last, this.#cards);
