@@ -2,9 +2,7 @@
 
 import base64
 import os
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -109,16 +107,6 @@ def submitted(url: str, body: bytes, **options: str) -> str:
         while http.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=30"}).json()["ended_at"] is None:
             pass
         return job
-
-
-@contextmanager
-def halted(service: EmbeddedService) -> Iterator[None]:
-    """Within, no worker does anything."""
-    os.killpg(service.children["worker"].pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.killpg(service.children["worker"].pid, signal.SIGCONT)
 
 
 def drop(page: Page, name: str, content: bytes) -> None:

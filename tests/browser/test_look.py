@@ -11,7 +11,8 @@ from playwright.sync_api import Page, expect
 from glyphq import samples
 from glyphq.embedded import EmbeddedService
 from glyphq.labels import MERGED_CASES
-from tests.browser.conftest import Console, halted, submitted
+from tests.browser.conftest import Console, submitted
+from tests.integration.conftest import halted
 
 
 @pytest.fixture

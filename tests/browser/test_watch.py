@@ -6,7 +6,8 @@ import httpx
 from playwright.sync_api import Page, expect
 
 from glyphq.embedded import EmbeddedService
-from tests.browser.conftest import Console, halted
+from tests.browser.conftest import Console
+from tests.integration.conftest import halted
 
 
 def numbers(page: Page) -> dict[str, int]:
