@@ -72,7 +72,7 @@ function cannotKnow({ classes, look_alikes: lookAlikes = [] }) {
         {},
         "Anything else: accents, punctuation, other alphabets, two characters on one scan. It answers with one of its classes all the same, most often with a low confidence.",
       ),
-      h("li", {}, "What is usual in your scans. It expects each letter and digit as often."),
+      h("li", {}, "What is usual in your scans. It expects each of the 62 letters and digits as often."),
     ),
   );
 }
@@ -166,17 +166,16 @@ function confusions(test, classes) {
     h(
       "div",
       { class: "confusions" },
-      test.matrix &&
+      h(
+        "figure",
+        {},
+        matrix(test.matrix, [...classes]),
         h(
-          "figure",
-          {},
-          matrix(test.matrix, [...classes]),
-          h(
-            "figcaption",
-            { class: "note" },
-            "Each row is a character as it was written, each column what it was read as; the darker, the more often.",
-          ),
+          "figcaption",
+          { class: "note" },
+          "Each row is a character as it was written, each column what it was read as; the stronger the colour, the more often.",
         ),
+      ),
       h("div", {}, h("h3", {}, "Most often"), h("ol", { class: "pairs" }, pairs)),
     ),
   );
