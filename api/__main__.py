@@ -32,6 +32,8 @@ def main() -> None:
     settings = Settings()
     # As a socket: uvicorn takes the number of one for a Unix socket, whose clients have no address.
     listener = socket.socket(fileno=arguments.fd) if arguments.fd is not None else None
+    if listener is not None and listener.family not in (socket.AF_INET, socket.AF_INET6):
+        sys.exit("error: the socket of --fd has to be one of TCP.")
     if listener is not None and not ip_address(listener.getsockname()[0]).is_loopback:
         settings = settings.model_copy(update={"host": listener.getsockname()[0]})  # whatever the settings say
     if settings.keys_required:

@@ -21,7 +21,7 @@ from api.outbound import Headers, Outbound
 from api.service import Service
 from glyphq import __version__
 from glyphq.callbacks import Delivery, DeliveryState
-from glyphq.errors import AddressRefused, DamagedObject, GlyphqError, JobNotFinished, JobNotFound
+from glyphq.errors import AddressRefused, DamagedObject, GlyphqError, JobNotFinished, JobNotFound, StoreError
 from glyphq.jobs import Job
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ _TIMEOUT_SECONDS = 15.0  # as the specification advises
 _AT_ONCE, _OF_AN_OWNER_AT_ONCE = 64, 4
 _JITTER = 0.2
 _GONE = 410
-_DAMAGED_SECONDS = 3600.0  # before a record that cannot be read is looked at again
+_DAMAGED_SECONDS = 3600.0  # before a damaged record is looked at again
+_AGAIN_SECONDS = 60.0  # or one that the store did not give
 
 
 class Callbacks:
@@ -96,13 +97,13 @@ class Callbacks:
         ledger = self._service.ledger
         try:
             job = ledger.job(owner, job_id)
+            if not ledger.has_ended(job):
+                return None
         except JobNotFound:  # not yet, or not any more: the sweep takes it away
             return None
-        except DamagedObject as error:
+        except StoreError as error:  # no concern of other jobs
             log.error("job %s: nobody can be told of its end: %s", job_id, error.detail)
-            self._not_before[job_id] = now + _DAMAGED_SECONDS
-            return None
-        if not ledger.has_ended(job):
+            self._not_before[job_id] = now + (_DAMAGED_SECONDS if isinstance(error, DamagedObject) else _AGAIN_SECONDS)
             return None
         if not self._service.progress.may_tell(job_id):
             return None

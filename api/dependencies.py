@@ -1,5 +1,6 @@
 """What routes are given: the service, who asks, and what many of them take. Knows HTTP; nothing of jobs."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Request
@@ -36,6 +37,15 @@ async def _caller(request: Request, service: Served, bearer: Bearer) -> Caller:
 
 
 By = Annotated[Caller, Depends(_caller)]
+
+
+async def _stream_place(service: Served, caller: By) -> AsyncIterator[None]:
+    with service.quotas.stream(caller):
+        yield
+
+
+StreamPlace = Annotated[None, Depends(_stream_place)]
+"""Held until the answer's last byte."""
 
 JobId = Annotated[
     str, Path(description="A job id, as answered by POST /v1/jobs.", examples=["019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11"])

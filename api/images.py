@@ -12,11 +12,10 @@ from pathlib import PurePosixPath
 from typing import Self
 
 import numpy as np
-import pyarrow as pa
 from starlette.concurrency import run_in_threadpool
 
 from glyphq.archive import contents, sniff
-from glyphq.errors import DamagedObject, NoPicture
+from glyphq.errors import NoPicture
 from glyphq.jobs import Job, Kind, Rejection, RowStatus
 from glyphq.ledger import Ledger
 from glyphq.settings import Settings
@@ -100,7 +99,7 @@ class Images:
 
     def _content(self, job: Job, row: int) -> tuple[str, bytes]:
         """Name and bytes of one input, of which no more than its own are read."""
-        index = self._index_row(job, row)
+        index = self._ledger.index_row(job, row)
         size = index.column("size")[0].as_py()
         if size > self._max_bytes:
             raise NoPicture("too_many_bytes", f"The file has {size:,} bytes; up to {self._max_bytes:,} are shown.")
@@ -108,13 +107,6 @@ class Images:
         if isinstance(content, Rejection):
             raise NoPicture(content.reason, content.detail)
         return index.column("name")[0].as_py(), bytes(content)
-
-    def _index_row(self, job: Job, row: int) -> pa.RecordBatch:
-        try:
-            return self._ledger.index_row(job, row)
-        except DamagedObject:
-            self._ledger.rebuild_index(job)
-            return self._ledger.index_row(job, row)
 
 
 def _file_name(name: str, form: str | None) -> str:

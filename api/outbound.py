@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import httpcore
 
@@ -58,7 +58,7 @@ class Outbound:
         """The status of the answer, of which no more is read. Raises AddressRefused, OSError and httpcore's errors."""
         parts = urlsplit(url)
         # Not by its text: httpcore would leave out what follows a semicolon. Without a port, it knows the scheme's.
-        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         called = httpcore.URL(scheme=parts.scheme, host=parts.hostname or "", port=parts.port, target=target)
         # A pool for each request, for nothing is kept of a stranger.
         async with (

@@ -7,6 +7,8 @@ processes a limit may be passed by what the others took in since the last look.
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -19,7 +21,7 @@ from glyphq.settings import Settings
 
 _LOOK_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 2.0  # where a limit is reached
-_UPLOADS_RETRY_SECONDS, _JOBS_RETRY_SECONDS, _BYTES_RETRY_SECONDS = 5, 10, 60
+_UPLOADS_RETRY_SECONDS, _STREAMS_RETRY_SECONDS, _JOBS_RETRY_SECONDS, _BYTES_RETRY_SECONDS = 5, 5, 10, 60
 
 
 @dataclass
@@ -31,6 +33,7 @@ class _Account:
     looked_at: float = float("-inf")
     bytes: int = 0
     uploads: int = 0
+    streams: int = 0
     jobs: int = 0
     refused: bool = False
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -63,6 +66,26 @@ class Quotas:
                 account.held = account.booked + found  # what came meanwhile may be among what was found: once too often
                 account.looked_at = time.monotonic()
                 account.refused = False
+
+    @contextmanager
+    def stream(self, caller: Caller) -> Iterator[None]:
+        """For an answer that may last: results, events. Raises QuotaExceeded and Overloaded."""
+        account, most = self._accounts[caller.owner], self._settings.key_streams
+        if caller.limits and account.streams >= most:
+            raise QuotaExceeded(
+                "streams",
+                most,
+                _STREAMS_RETRY_SECONDS,
+                f"{most:,} of your results or events are being sent. Wait for one to end.",
+            )
+        most = self._settings.max_streams
+        if sum(account.streams for account in self._accounts.values()) >= most:
+            raise Overloaded(f"{most:,} results and events are being sent, which is all at once. Try again soon.")
+        account.streams += 1
+        try:
+            yield
+        finally:
+            account.streams -= 1
 
     @property
     def uploads(self) -> int:

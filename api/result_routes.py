@@ -17,12 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api.bodies import read_body
-from api.dependencies import By, JobId, Served, guarded_router
+from api.dependencies import By, JobId, Served, StreamPlace, guarded_router
 from api.problems import responses
 from api.schemas import CorrectionGiven, CorrectionView, SummaryView
 from api.sorted_zip import sorted_zip
-from glyphq import results
-from glyphq import selection as selection_of_rows
+from glyphq import results, selection
 from glyphq.errors import (
     DamagedObject,
     InvalidOption,
@@ -32,6 +31,7 @@ from glyphq.errors import (
     JobNotFound,
     LimitExceeded,
     NoPicture,
+    Overloaded,
     RowNotFound,
     SetupError,
     StoreError,
@@ -54,6 +54,8 @@ _MEDIA_TYPES: dict[Format, str] = {
 }
 _FILE_EXAMPLE = {"schema": {"type": "string", "format": "binary"}, "example": "(the file)"}
 _MAX_CORRECTION_BYTES = 1024
+_MOST_ROWS = 2**32  # they have numbers of 32 bits
+_PIECE_ROWS = 1024
 Row = Annotated[int, Path(description="The row's number, from 0.", examples=[0])]
 
 _ROW_EXAMPLE = {
@@ -94,10 +96,15 @@ class ResultsQuery(BaseModel):
     )
     partial: bool = Field(False, description="Of a running job, the rows there are.")
     follow: bool = Field(
-        False, description="Of a running job, each row when it is there, until the end: CSV or NDJSON."
+        False,
+        description="Of a running job, each row when it is there, until the end: CSV or NDJSON. Where the job is "
+        "cancelled meanwhile, rows that came last may be cancelled ones in the end; corrections are the beginning's.",
     )
     first_row: int = Field(
-        0, ge=0, description="Rows from this one on; CSV has its line of names only from 0. To resume with."
+        0,
+        ge=0,
+        le=_MOST_ROWS,
+        description="Rows from this one on; CSV has its line of names only from 0. To resume with.",
     )
     bom: bool = Field(False, description="CSV with a byte order mark, by which Excel knows it is UTF-8.")
     sort: Sort = Field(Sort.ROW, description="By row, by confidence with the most doubtful first, or by file name.")
@@ -111,8 +118,18 @@ class ResultsQuery(BaseModel):
         None, description="Rows with this in their file name, in any case.", min_length=1, max_length=200
     )
     reviewed: bool | None = Field(None, description="Rows that a person has given a label, or has not.")
-    offset: int = Field(0, ge=0, description="Leave out so many of them.")
-    limit: int | None = Field(None, ge=1, description="At most so many.")
+    offset: int = Field(0, ge=0, le=_MOST_ROWS, description="Leave out so many of them.")
+    limit: int | None = Field(None, ge=1, le=_MOST_ROWS, description="At most so many.")
+
+    def check(self, form: Format) -> None:
+        """Raises InvalidOption for what does not go together."""
+        some = self.selection != Selection()
+        if self.follow and (some or form not in ("csv", "ndjson")):
+            raise InvalidOption("follow", "follow=true gives all rows in order, as csv or ndjson.")
+        if self.first_row and (some or form in ("parquet", "zip")):
+            raise InvalidOption(
+                "first_row", "first_row is to resume csv, json or ndjson with; else use offset and limit."
+            )
 
     @property
     def selection(self) -> Selection:
@@ -143,43 +160,42 @@ class ResultsQuery(BaseModel):
                 "Glyphq-Matching": {"schema": {"type": "integer"}},
             },
         },
-        **responses(JobNotFound, JobNotFinished, JobFailed, InvalidOption, DamagedObject, StoreError),
+        **responses(
+            LimitExceeded, JobNotFound, JobNotFinished, JobFailed, InvalidOption, DamagedObject, Overloaded, StoreError
+        ),
     },
 )
-def get_results(
+async def get_results(
     service: Served,
     caller: By,
     job_id: JobId,
     query: Annotated[ResultsQuery, Query()],
+    _: StreamPlace,
     accept: Annotated[str, Header(description=", ".join(media.split(";")[0] for media in _MEDIA_TYPES.values()))] = "",
 ) -> StreamingResponse:
     """A job's rows, all or some, as CSV, JSON, NDJSON or Parquet, or its scans as a zip."""
     accepted: list[Format] = [name for name, media in _MEDIA_TYPES.items() if media.split(";")[0] in accept]
     chosen: Format = query.format or (accepted[0] if accepted else "csv")
-    some = query.selection != Selection()
-    if query.follow and (some or chosen not in ("csv", "ndjson")):
-        raise InvalidOption("follow", "follow=true gives all rows in order, as csv or ndjson.")
-    if query.first_row and (some or chosen in ("parquet", "zip")):
-        raise InvalidOption("first_row", "first_row is to resume csv, json or ndjson with; else use offset and limit.")
-    job = service.job(caller.owner, job_id)
+    query.check(chosen)
+    job = await run_in_threadpool(service.job, caller.owner, job_id)
     top_k = job.options.top_k
     headers = {"Content-Disposition": f'attachment; filename="{job.id}.{chosen}"'}
-    head = codecs.BOM_UTF8 if query.bom else b""
+    head = b""
     if query.first_row == 0:
-        head += results.csv_header(top_k, corrected=query.corrected)
-    given = service.corrections.of(job) if query.corrected else None
+        head = (codecs.BOM_UTF8 if query.bom else b"") + results.csv_header(top_k, corrected=query.corrected)
+    given = await run_in_threadpool(service.corrections.of, job) if query.corrected else None
     body: Iterator[bytes] | AsyncIterator[bytes]
     if query.follow:
+        await run_in_threadpool(service.rows, job, partial=True, first_row=query.first_row)  # what is wrong is said now
         body = _followed(service.follow(job, query.first_row), chosen, top_k, head, given)
         return StreamingResponse(body, media_type=_MEDIA_TYPES[chosen], headers=headers)
     rows: Iterable[pa.RecordBatch]
-    if some or chosen == "zip":
-        end, table = service.table(job, partial=query.partial)
-        table, matching = query.selection.of(table)
+    if chosen == "zip" or query.selection != Selection():
+        end, table, matching = await service.table(job, partial=query.partial, wanted=query.selection)
         headers["Glyphq-Matching"] = str(matching)
-        rows = table.drop_columns([] if query.corrected else list(results.CORRECTED)).to_batches()
+        rows = table.drop_columns([] if query.corrected else list(results.CORRECTED)).to_batches(_PIECE_ROWS)
     else:
-        end, rows = service.rows(job, partial=query.partial, first_row=query.first_row)
+        end, rows = await run_in_threadpool(service.rows, job, partial=query.partial, first_row=query.first_row)
         rows = rows if given is None else (results.with_corrections(batch, given) for batch in rows)
     headers["Glyphq-Complete"] = str(end is not None).lower()
     if chosen == "csv":
@@ -189,7 +205,7 @@ def get_results(
     elif chosen == "parquet":
         body = results.to_parquet(rows, top_k, corrected=query.corrected)
     elif chosen == "zip":
-        body = sorted_zip(service.ledger, job, table)
+        body = sorted_zip(service.ledger, job, table, service.settings.max_zip_rows)
     else:
         body = _json_body(job, rows, complete=end is not None)
     return StreamingResponse(body, media_type=_MEDIA_TYPES[chosen], headers=headers)
@@ -223,11 +239,12 @@ def _json_body(job: Job, rows: Iterable[pa.RecordBatch], *, complete: bool) -> I
     "/v1/jobs/{job_id}/summary",
     responses=responses(JobNotFound, JobFailed, DamagedObject, StoreError),
 )
-def get_summary(service: Served, caller: By, job_id: JobId) -> SummaryView:
+async def get_summary(service: Served, caller: By, job_id: JobId) -> SummaryView:
     """How sure the network was of the rows there are, and how far people have looked at them."""
-    job = service.job(caller.owner, job_id)
-    end, rows = service.table(job, partial=True)
-    return SummaryView(job=job.id, complete=end is not None, **selection_of_rows.summary(rows))
+    job = await run_in_threadpool(service.job, caller.owner, job_id)
+    end, rows, _ = await service.table(job, partial=True)
+    found = await run_in_threadpool(selection.summary, rows)
+    return SummaryView(job=job.id, complete=end is not None, **found)
 
 
 _PICTURE_HEADERS = {

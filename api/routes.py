@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Bearer, By, JobId, Prefer, Served, guarded_router
+from api.dependencies import Bearer, By, JobId, Prefer, Served, StreamPlace, guarded_router
 from api.problems import responses
 from api.schemas import JOB_EXAMPLE, REQUIRED_CHECKS, CallbackSecret, JobPage, JobView, Readiness, RowView
 from api.uploads import Upload, receive
@@ -266,11 +266,11 @@ async def _existing(service: Served, caller: By, job_id: JobId) -> None:
             "ended, or `deleted` when it is gone.",
             "content": {"text/event-stream": {"example": f"event: job\ndata: {json.dumps(JOB_EXAMPLE)}\n\n"}},
         },
-        **responses(JobNotFound, StoreError),
+        **responses(JobNotFound, Overloaded, StoreError),
     },
 )  # fmt: skip
 async def get_events(
-    service: Served, caller: By, job_id: JobId, _: Annotated[None, Depends(_existing)]
+    service: Served, caller: By, job_id: JobId, _: Annotated[None, Depends(_existing)], __: StreamPlace
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow a job: a snapshot at once, and whenever it has moved, at most four a second."""
     try:
@@ -328,7 +328,7 @@ def get_model(service: Served) -> JSONResponse:
 
 
 @open_router.get("/healthz", responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}})
-def healthz() -> dict[str, str]:
+async def healthz() -> dict[str, str]:
     """Whether this process lives."""
     return {"status": "ok"}
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 
 import pyarrow as pa
 from kombu.exceptions import OperationalError
@@ -33,6 +34,7 @@ from glyphq.errors import DamagedObject, GlyphqError, JobFailed, JobNotFinished,
 from glyphq.jobs import Correction, Counts, End, Job, JobState, Options
 from glyphq.ledger import Ledger, chunk_of, index_key
 from glyphq.progress import Progress
+from glyphq.selection import Selection
 from glyphq.settings import Settings
 from glyphq.vision.checkpoint import SHIPPED, read_weights
 
@@ -213,17 +215,25 @@ class Service:
         first = next(rows, None)  # what is wrong with the first chunk is said before the answer begins
         return end, _put_back(first, rows)
 
-    def table(self, job: Job, *, partial: bool) -> tuple[End | None, pa.Table]:
-        """The job's end, if any, and all its rows with what was corrected, to be selected from. Raises as `rows`."""
+    async def table(
+        self, job: Job, *, partial: bool, wanted: Selection | None = None
+    ) -> tuple[End | None, pa.Table, int]:
+        """The job's end, if any, the rows that are wanted with what was corrected, and how many there are without
+        offset and limit. Raises as `rows`.
+        """
+        async with self.kept_rows.turn(job.owner):
+            return await run_in_threadpool(self._table, job, wanted or Selection(), partial)
+
+    def _table(self, job: Job, wanted: Selection, partial: bool) -> tuple[End | None, pa.Table, int]:
         end, rows = self.rows(job, partial=partial)
         table = self.kept_rows.of(job, rows, ended=end is not None)
-        return end, selection.corrected(table, self.corrections.of(job))
+        return end, *wanted.of(selection.corrected(table, self.corrections.of(job)))
 
     def correct(self, job: Job, row: int, label: str, by: str) -> Correction:
-        """Keep a person's label for a row. Raises InvalidOption, RowNotFound and StoreFull."""
+        """Keep a person's label for a row. Raises InvalidOption, JobNotFound, RowNotFound and StoreFull."""
         self.ledger.require_row(job, row)
         require_room(self.ledger, self.settings)
-        correction = Correction(label, by, time.time())
+        correction = Correction(label.strip(), by, time.time())
         self.corrections.put(job, row, correction)
         return correction
 
@@ -248,18 +258,16 @@ class Service:
         all.
         """
         self.ledger.job(job.owner, job.id)
-        end, rows = self.rows(job, partial=True, first_row=first_row)
-        found: list[pa.RecordBatch] = []
-        for batch in filter(len, rows):
-            if batch.column("row")[0].as_py() != first_row or len(found) == _BATCHES_AT_ONCE:
-                return None, found
-            found.append(batch)
-            first_row += batch.num_rows
-        return end, found
+        end = self._end(job)
+        rows = self._mending(job, end, first_row, until_gap=True)
+        found = list(islice(rows, _BATCHES_AT_ONCE))
+        return (end if len(found) < _BATCHES_AT_ONCE else None), found
 
-    def _mending(self, job: Job, end: End | None, first_row: int) -> Iterator[pa.RecordBatch]:
+    def _mending(
+        self, job: Job, end: End | None, first_row: int, *, until_gap: bool = False
+    ) -> Iterator[pa.RecordBatch]:
         try:
-            yield from self.ledger.rows(job, end, first_row)
+            yield from self.ledger.rows(job, end, first_row, until_gap=until_gap)
         except DamagedObject as error:
             log.warning("job %s: %s; it is made again", job.id, error.detail)
             chunk = chunk_of(error.key)

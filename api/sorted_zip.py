@@ -14,27 +14,45 @@ import pyarrow as pa
 from api.images import image_of
 from glyphq import results
 from glyphq.archive import contents
+from glyphq.errors import LimitExceeded
 from glyphq.jobs import Job, Rejection
 from glyphq.ledger import Ledger
 
+_PIECE_ROWS = 1024
+_MAX_NAME_BYTES = 200
 _NOT_IN_NAMES = re.compile(r'[<>:"|?*]')  # on Windows
 
 
-def sorted_zip(ledger: Ledger, job: Job, rows: pa.Table) -> Iterator[bytes]:
+def sorted_zip(ledger: Ledger, job: Job, rows: pa.Table, most: int) -> Iterator[bytes]:
     """The zip in pieces: `rows.csv` first, with what was corrected, and the files of these rows of the job, as they
-    were handed in, but those that cannot be read. Raises DamagedObject.
+    were handed in, but those that cannot be read. Raises LimitExceeded, at once, for more rows than `most`, and
+    DamagedObject.
     """
+    if len(rows) > most:  # a zip's directory is kept until it is written
+        raise LimitExceeded(
+            "max_zip_rows", most, f"A zip has at most {most:,} scans. Take them in parts with offset and limit."
+        )
+    return _pieces(ledger, job, rows)
+
+
+def _pieces(ledger: Ledger, job: Job, rows: pa.Table) -> Iterator[bytes]:
     rows, pieces = rows.sort_by("row"), results.Pieces()
     date = time.gmtime(job.created_at)[:6]
-    with zipfile.ZipFile(pieces, "w") as archive:
+    archive = zipfile.ZipFile(pieces, "w")
+    try:
         with archive.open(zipfile.ZipInfo("rows.csv", date), "w", force_zip64=True) as listing:
             listing.write(codecs.BOM_UTF8 + results.csv_header(job.options.top_k, corrected=True))
-            for batch in rows.to_batches():
+            for batch in rows.to_batches(_PIECE_ROWS):
                 listing.write(results.to_csv(batch, job.options.top_k))
                 yield pieces.take()
         for name, content in _files(ledger, job, rows):
             archive.writestr(zipfile.ZipInfo(name, date), content)
             yield pieces.take()
+    except BaseException:
+        archive.filelist.clear()  # whoever wanted it is gone: no directory of it is written
+        raise
+    finally:
+        archive.close()
     yield pieces.take()
 
 
@@ -55,7 +73,7 @@ def _files(ledger: Ledger, job: Job, rows: pa.Table) -> Iterator[tuple[str, byte
         chunk = bisect_right(first_rows, numbers[begun]) - 1
         ended = bisect_right(numbers, first_rows[chunk + 1] - 1)
         mine = slice(begun, ended)
-        index = ledger.index(job, chunk).take(pa.array([row - first_rows[chunk] for row in numbers[mine]]))
+        index = ledger.sound_index(job, chunk).take(pa.array([row - first_rows[chunk] for row in numbers[mine]]))
         found = contents(index, partial(ledger.input_range, job))
         names = index.column("name").to_pylist()
         for row, label, status, name, content in zip(
@@ -63,5 +81,11 @@ def _files(ledger: Ledger, job: Job, rows: pa.Table) -> Iterator[tuple[str, byte
         ):
             if not isinstance(content, Rejection):
                 image = image_of(job.kind, name, bytes(content))
-                yield f"{folder_of(label, status)}/{row:07d}-{_NOT_IN_NAMES.sub('_', image.name)}", image.content
+                yield f"{folder_of(label, status)}/{row:07d}-{_file_name(image.name)}", image.content
         begun = ended
+
+
+def _file_name(name: str) -> str:
+    """The name as every system takes it, its beginning cut off where it is long."""
+    cut = _NOT_IN_NAMES.sub("_", name).encode("utf-8", "replace")[-_MAX_NAME_BYTES:]
+    return cut.decode("utf-8", "ignore").rstrip(". ")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pydantic import TypeAdapter, ValidationError
 
 from glyphq.blobs import LocalBlobs
-from glyphq.errors import DamagedObject, InvalidOption
+from glyphq.errors import DamagedObject, InvalidOption, JobNotFound
 from glyphq.jobs import Correction, Job
 from glyphq.ledger import data_prefix, record_key
 from glyphq.seals import seal, unseal
@@ -27,10 +27,11 @@ class Corrections:
         self._blobs = blobs
 
     def put(self, job: Job, row: int, correction: Correction) -> None:
-        """Keep it in the place of an earlier one. Of a job that was deleted meanwhile nothing stays."""
+        """Keep it in the place of an earlier one. Raises JobNotFound where the job was deleted meanwhile."""
         self._blobs.replace(_key(job.id, row), seal(_CORRECTION.dump_json(correction) + b"\n"))
         if not self._blobs.exists(record_key(job.owner, job.id)):
             self._blobs.delete_folder(data_prefix(job.id))
+            raise JobNotFound(f"Job {job.id} was deleted.")
 
     def delete(self, job: Job, row: int) -> None:
         """Take it back, if there is one."""
@@ -41,9 +42,10 @@ class Corrections:
         found = {}
         for key in self._blobs.list(_prefix(job.id)):
             sealed = self._blobs.get(key)
-            if sealed:
+            row = key.rsplit("/", 1)[1].removesuffix(".json")
+            if sealed and row.isdecimal():
                 try:
-                    found[_row(key)] = _CORRECTION.validate_json(unseal(key, sealed))
+                    found[int(row)] = _CORRECTION.validate_json(unseal(key, sealed))
                 except (DamagedObject, ValidationError, InvalidOption):
                     log.error("job %s: the correction %s is damaged", job.id, key)
         return dict(sorted(found.items()))
@@ -55,7 +57,3 @@ def _prefix(job_id: str) -> str:
 
 def _key(job_id: str, row: int) -> str:
     return f"{_prefix(job_id)}/{row}.json"
-
-
-def _row(key: str) -> int:
-    return int(key.rsplit("/", 1)[1].removesuffix(".json"))

@@ -250,12 +250,20 @@ class Ledger:
             raise DamagedObject(index_key(job.id), f"Chunk {chunk} of the index does not match its digest.")
         return pa.ipc.read_record_batch(pa.py_buffer(message), INDEX_SCHEMA)
 
+    def sound_index(self, job: Job, chunk: int) -> pa.RecordBatch:
+        """As `index`; a damaged one is made again. Raises DamagedObject where it cannot be."""
+        try:
+            return self.index(job, chunk)
+        except DamagedObject:
+            self.rebuild_index(job)
+            return self.index(job, chunk)
+
     def index_row(self, job: Job, row: int) -> pa.RecordBatch:
-        """The index of one row. Raises RowNotFound, and DamagedObject as `index` does."""
+        """The index of one row. Raises RowNotFound, and DamagedObject as `sound_index` does."""
         self.require_row(job, row)
         first_rows = list(accumulate((part.rows for part in job.chunks), initial=0))
         chunk = bisect_right(first_rows, row) - 1
-        return self.index(job, chunk).slice(row - first_rows[chunk], 1)
+        return self.sound_index(job, chunk).slice(row - first_rows[chunk], 1)
 
     def require_row(self, job: Job, row: int) -> None:
         """Raises RowNotFound for a number that none of the job's rows has."""
@@ -371,8 +379,11 @@ class Ledger:
         for job in ended:
             self._withdraw_if_deleted(job)
 
-    def rows(self, job: Job, end: End | None, first_row: int = 0) -> Iterator[pa.RecordBatch]:
-        """The job's rows in order from `first_row` on, a batch a chunk; of an open job those there are.
+    def rows(
+        self, job: Job, end: End | None, first_row: int = 0, *, until_gap: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """The job's rows in order from `first_row` on, a batch a chunk; of an open job those there are, or with
+        `until_gap` those before the first that is not.
 
         Raises DamagedObject.
         """
@@ -385,6 +396,8 @@ class Ledger:
                 found = self._rows_of(job, end, chunk, before)
                 if found is not None:
                     yield found.slice(max(0, first_row - before))
+                elif until_gap:
+                    return
             before += part.rows
 
     def _rows_of(self, job: Job, end: End | None, chunk: int, before: int) -> pa.RecordBatch | None:

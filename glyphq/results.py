@@ -161,20 +161,36 @@ def confidences(batch: pa.RecordBatch) -> pa.DoubleArray:
     return _confidences_at(batch, 0)
 
 
+def widened(batch: pa.RecordBatch, top_k: int) -> pa.RecordBatch:
+    """The batch with `top_k` classes a row, the last ones null where the job's charset has fewer."""
+    schema = result_schema(top_k)
+    columns = []
+    for field in schema:
+        column = batch.column(field.name)
+        if column.type != field.type:
+            missing = pc.is_null(column)
+            own = _reshaped(batch, field.name, lambda flat: flat.fill_null(0))
+            there = _reshaped(batch, field.name, pc.is_valid)
+            more = ((0, 0), (0, top_k - own.shape[1]))
+            flat = pa.array(np.pad(own, more).ravel(), field.type.value_type, mask=~np.pad(there, more).ravel())
+            column = pa.FixedSizeListArray.from_arrays(flat, top_k, mask=missing)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
 def with_corrections(batch: pa.RecordBatch, corrections: Mapping[int, Correction]) -> pa.RecordBatch:
     """The batch, whose rows ascend, and three columns more: the final label, which is the correction's where there is
-    one, who gave that, and when, in UTC. `corrections` are by row, ascending.
+    one, who gave that, and when, in UTC. `corrections` are by row.
     """
-    rows = batch.column("row").to_numpy()
-    first, last = (int(rows[0]), int(rows[-1])) if len(rows) else (0, -1)
-    mine = {row: each for row, each in corrections.items() if first <= row <= last}
+    rows = batch.column("row").to_pylist() if corrections else []
+    mine = {row: corrections[row] for row in rows if row in corrections}
     is_mine = pc.is_in(batch.column("row"), value_set=pa.array(mine.keys(), pa.uint32()))
     given = {
         "final_label": [each.label for each in mine.values()],
         "corrected_by": [each.by for each in mine.values()],
         "corrected_at": [f"{datetime.fromtimestamp(each.at, UTC):%Y-%m-%dT%H:%M:%SZ}" for each in mine.values()],
     }
-    nothing = pa.nulls(len(rows), pa.string())
+    nothing = pa.nulls(batch.num_rows, pa.string())
     for column, texts in given.items():
         before = labels(batch) if column == "final_label" else nothing
         batch = batch.append_column(column, pc.replace_with_mask(before, is_mine, pa.array(texts, pa.string())))

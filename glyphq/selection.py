@@ -68,7 +68,8 @@ def table(batches: Iterable[pa.RecordBatch], top_k: int) -> pa.Table:
     """The batches with a column `confidence`, to be selected from."""
     schema = results.result_schema(top_k).append(pa.field("confidence", pa.float64()))
     return pa.Table.from_batches(
-        (batch.append_column("confidence", results.confidences(batch)).cast(schema) for batch in batches), schema
+        (results.widened(batch, top_k).append_column("confidence", results.confidences(batch)) for batch in batches),
+        schema,
     )
 
 

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     key_open_jobs: int = Field(100, gt=0, description="Jobs that have not ended, but for single images and the like.")
     key_stored_bytes: int = Field(100 * GIB, gt=0, description="Input kept in the store.")
     key_uploads: int = Field(8, gt=0, description="Uploads over `inline_bytes` at once.")
+    key_streams: int = Field(32, gt=0, description="Results and events that are being sent at once.")
 
     # Callbacks.
     callback_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -75,6 +76,8 @@ class Settings(BaseSettings):
 
     # What is accepted.
     max_uploads: int = Field(32, gt=0, description="Uploads over `inline_bytes` at once.")
+    max_streams: int = Field(256, gt=0, description="Results and events that are being sent at once.")
+    max_zip_rows: int = Field(200_000, gt=0, description="Scans in one zip of results.")
     max_upload_bytes: int = Field(4 * GIB, gt=0)
     max_upload_seconds: float = Field(6 * 3600.0, gt=0)
     max_body_gap_seconds: float = Field(30.0, gt=0, description="Between two pieces of a request's body.")

@@ -23,6 +23,8 @@ class InteractiveLane:
 
     def __init__(self, progress: Progress) -> None:
         self.waits = False
+        self.served_from = 0.0
+        """On the monotonic clock: before, the time is for chunks."""
         self._progress = progress
         self._watched = threading.Event()
         threading.Thread(target=self._look, name="interactive lane", daemon=True).start()

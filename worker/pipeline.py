@@ -110,6 +110,15 @@ def drain(process: Process, outer: "_Pulse | None" = None) -> None:
 
     Jobs whose worker went silent are answered last, each alone and decoded in a child.
     """
+    begun = time.monotonic()
+    try:
+        _drain(process, outer)
+    finally:
+        took = time.monotonic() - begun
+        process.lane.served_from = begun + 2 * took  # chunks have as long
+
+
+def _drain(process: Process, outer: "_Pulse | None") -> None:
     taken = process.progress.pop(process.settings.drain_images)
     groups = [[one for one in taken if not one.deaths], *([one] for one in taken if one.deaths)]
     with _Pulse(process, partial(process.progress.renew_interactive, taken), outer=outer) as pulse:
@@ -334,7 +343,7 @@ class _Pulse:
         self._process, self._renew, self._serves, self._outer = process, renew, serves, outer
         self._renew_seconds = process.settings.lease_seconds / 5
         self._renewed = time.monotonic()
-        self._paused_until = self._serves_from = 0.0
+        self._paused_until = 0.0
 
     def __enter__(self) -> Self:
         _arm()
@@ -353,7 +362,7 @@ class _Pulse:
     def __call__(self) -> None:
         now = time.monotonic()
         renew = now - self._renewed >= self._renew_seconds
-        serve = self._serves and self._process.lane.waits and now >= self._serves_from
+        serve = self._serves and self._process.lane.waits and now >= self._process.lane.served_from
         if not (renew or serve) or now < self._paused_until:
             return
         try:
@@ -362,8 +371,6 @@ class _Pulse:
             if serve:
                 self._process.lane.waits = False
                 drain(self._process, self)
-                took = time.monotonic() - now
-                self._serves_from = now + 2 * took
         except (RedisError, OperationalError) as error:
             log.warning("work goes on without Redis: %s", error)
             self._paused_until = time.monotonic() + _REDIS_PAUSE_SECONDS

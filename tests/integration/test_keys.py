@@ -4,7 +4,7 @@ import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -28,6 +28,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]
         "GLYPHQ_OWNER_WINDOW_CHUNKS": "4",
         "GLYPHQ_MAX_UPLOADS": "3",
         "GLYPHQ_KEY_UPLOADS": "2",
+        "GLYPHQ_KEY_STREAMS": "4",
         "GLYPHQ_INTERACTIVE_BYTES": "100000",
     }
     store = tmp_path_factory.mktemp("keyed") / "store"
@@ -233,6 +234,19 @@ class TestLimits:
                 answered = bob.post("/v1/jobs", content=png(), headers={"Prefer": "wait=20"})
                 assert answered.json()["state"] == "completed"
         until(lambda: bob.post("/v1/jobs", content=large).status_code == 415, "the places are free again")
+
+    def test_answers_that_last_take_no_more_than_their_places(self, keyed, keys: Keys, archive: bytes, bob) -> None:
+        with as_(keyed, keys.create("jane")[1]) as jane, halted(keyed), ExitStack() as stack:
+            job = f"/v1/jobs/{jane.post('/v1/jobs', content=archive).json()['id']}"
+            for query in ("events", "events", "results?follow=true", "results?follow=true"):
+                stack.enter_context(jane.stream("GET", f"{job}/{query}"))
+            for query in ("events", "results?partial=true"):
+                refused = jane.get(f"{job}/{query}")
+                assert (refused.status_code, refused.json()["limit"]) == (429, "streams")
+            mine = f"/v1/jobs/{bob.post('/v1/jobs', content=archive).json()['id']}"
+            assert bob.get(f"{mine}/results?partial=true").is_success
+            stack.close()
+            until(lambda: jane.get(f"{job}/results?partial=true").is_success, "the places are free again")
 
     def test_a_flood_of_one_key_does_not_hold_up_another(self, keyed: EmbeddedService, keys: Keys) -> None:
         """Bob's job is done while nearly all of the flood that came before it still waits."""

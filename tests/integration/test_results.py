@@ -106,6 +106,22 @@ class TestSome:
         refused = http.get(f"/v1/jobs/{job}/results", params=query)
         assert (refused.status_code, refused.json()["option"]) == (422, option)
 
+    @pytest.mark.parametrize(("charset", "top_k"), [("7", "3"), ("01", "10")])
+    def test_a_charset_of_few_characters_has_all_of_it_too(self, http, charset, top_k) -> None:
+        job = submitted(http, dict(list(FILES.items())[590:]), charset=charset, top_k=top_k)
+        ended(http, job)
+        everything = rows(http, job)
+        assert sorted(rows(http, job, sort="confidence"), key=lambda row: row["row"]) == everything
+        assert http.get(f"/v1/jobs/{job}/summary").json()["complete"]
+        assert results(http, job, format="zip").content.startswith(b"PK")
+        table = pq.read_table(io.BytesIO(results(http, job, format="parquet", limit=5).content))
+        assert table["label_3"].null_count == 5
+
+    def test_a_number_beyond_all_rows_is_refused(self, http, job) -> None:
+        for name in ("limit", "offset", "first_row"):
+            refused = http.get(f"/v1/jobs/{job}/results", params={name: 2**63})
+            assert (refused.status_code, refused.json()["option"]) == (422, name)
+
 
 class TestCorrections:
     def test_they_are_beside_what_was_predicted_in_every_form(self, http, job) -> None:
@@ -238,6 +254,22 @@ class TestForms:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             numbers = sorted(int(name.rsplit("/", 1)[1].split("-")[0]) for name in archive.namelist()[1:])
         assert numbers == sorted(row["row"] for row in doubtful)
+
+    def test_names_are_such_as_every_system_takes(self, http) -> None:
+        names = ["漢" * 98 + ".png", "what?.png", "dot.", "CON.png"]
+        job = submitted(http, dict.fromkeys(names, next(iter(FILES.values()))))
+        ended(http, job)
+        with zipfile.ZipFile(io.BytesIO(results(http, job, format="zip").content)) as archive:
+            given = [name.rsplit("/", 1)[1] for name in archive.namelist()[1:]]
+        assert len(given) == 4
+        assert all(len(name.encode()) < 255 and not name.endswith((".", " ")) and "?" not in name for name in given)
+
+    def test_a_damaged_index_is_made_again_for_a_zip(self, http, job, service: EmbeddedService) -> None:
+        index = service.store / "data" / job / "index.arrow"
+        whole = index.read_bytes()
+        index.write_bytes(whole[:-1000] + bytes(1000))
+        assert zipfile.ZipFile(io.BytesIO(results(http, job, format="zip").content)).testzip() is None
+        assert index.read_bytes() == whole
 
     def test_a_zip_of_pixel_rows_has_their_pictures(self, http) -> None:
         row = [0] * 392 + [255] * 392

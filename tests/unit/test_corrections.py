@@ -7,7 +7,7 @@ import pytest
 
 from glyphq.blobs import LocalBlobs
 from glyphq.corrections import Corrections
-from glyphq.errors import InvalidOption
+from glyphq.errors import InvalidOption, JobNotFound
 from glyphq.jobs import Correction, Job
 from glyphq.ledger import Ledger
 from tests.unit.test_ledger import accepted
@@ -59,14 +59,17 @@ def test_many_at_once_are_all_kept(corrections: Corrections, job: Job) -> None:
 def test_a_damaged_one_is_left_out(corrections: Corrections, job: Job, tmp_path: Path) -> None:
     corrections.put(job, 0, SEVEN)
     corrections.put(job, 1, ONE)
-    (tmp_path / "data" / job.id / "corrections" / "0.json").write_bytes(b"{}")
+    folder = tmp_path / "data" / job.id / "corrections"
+    (folder / "0.json").write_bytes(b"{}")
+    (folder / "1.json.bak").write_bytes((folder / "1.json").read_bytes())
     assert corrections.of(job) == {1: ONE}
 
 
 def test_of_a_job_that_was_deleted_nothing_stays(ledger, corrections: Corrections, job: Job, tmp_path: Path) -> None:
     corrections.put(job, 0, SEVEN)
     ledger.delete(job)
-    corrections.put(job, 1, SEVEN)
+    with pytest.raises(JobNotFound):
+        corrections.put(job, 1, SEVEN)
     assert not any(job.id in str(path) for path in tmp_path.rglob("*"))
 
 

@@ -294,13 +294,14 @@ class TestDrain:
             waits = property(lambda _: True, lambda *_: None)
 
         monkeypatch.setattr(pipeline, "time", SimpleNamespace(monotonic=lambda: clock))
-        monkeypatch.setattr(pipeline, "drain", lambda *_: pass_time(1.0))
-        lane = NeverEmpty(watch=lambda: None, rest=lambda: None)
+        monkeypatch.setattr(pipeline, "_drain", lambda *_: pass_time(1.0))
+        lane = NeverEmpty(watch=lambda: None, rest=lambda: None, served_from=0.0)
         process = SimpleNamespace(settings=SimpleNamespace(lease_seconds=1e6), lane=lane)
-        with pipeline._Pulse(process, lambda: True, serves=True) as pulse:
-            for _ in range(1000):
-                pass_time(0.1)
-                pulse()
+        for _ in range(250):  # small chunks
+            with pipeline._Pulse(process, lambda: True, serves=True) as pulse:
+                for _ in range(4):
+                    pass_time(0.1)
+                    pulse()
         assert 180 < clock <= 201  # 100 of them the images' own
 
 

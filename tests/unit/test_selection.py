@@ -99,6 +99,17 @@ def test_a_job_without_rows_as_yet_can_be_asked_too() -> None:
     assert selection.summary(empty) == {"step": 0.005, "histogram": [], "labels": [], "reviewed": 0, "changed": 0}
 
 
+def test_where_a_charset_has_fewer_characters_than_answers_are_asked_for_the_last_ones_are_missing() -> None:
+    rows = corrected(selection.table([batch(ROWS[:3], 0), batch(ROWS[3:], 3)], 10))
+    chosen, _ = Selection(sort=Sort.CONFIDENCE, limit=1).of(rows)
+    (row,) = [row for each in chosen.to_batches() for row in results.to_row_dicts(each)]
+    assert [each["label"] for each in row["top"]] == ["7", "3"]
+    assert (
+        selection.summary(rows)["histogram"]
+        == selection.summary(corrected(selection.table([batch(ROWS, 0)], 2)))["histogram"]
+    )
+
+
 class TestSummary:
     def test_every_classified_row_is_in_one_step(self, table: pa.Table) -> None:
         histogram = selection.summary(corrected(table))["histogram"]
