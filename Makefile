@@ -80,7 +80,7 @@ audit: $(VENV)/development  ## look the locked packages up among known vulnerabi
 	$(BIN)/python -m requirements.audit
 
 lock: $(VENV)/development  ## lock what the environments and images are made of, at the newest versions that fit
-	@for set in "api api" "worker worker" "service api worker embedded" "development api worker embedded training dev"; do \
+	@for set in "api api s3" "worker worker s3" "service api worker embedded" "development api worker embedded s3 training dev"; do \
 		set -- $$set; echo "requirements/$$1.txt"; name=$$1; shift; \
 		$(BIN)/uv pip compile --quiet --upgrade pyproject.toml $$(printf -- '--extra %s ' $$@) --universal \
 			--python-version 3.11 --generate-hashes --no-emit-package torch --no-emit-index-url --no-annotate --no-header \

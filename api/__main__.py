@@ -16,7 +16,7 @@ from api.access import LOCAL_OWNER
 from api.app import create_app
 from api.edge import Connections, Edge
 from api.security import SecurityHeaders
-from glyphq.blobs import LocalBlobs
+from glyphq.blobs import open_blobs
 from glyphq.keys import Keys
 from glyphq.settings import Settings, url_of
 
@@ -71,7 +71,7 @@ def _make_room_for_files(needed: int) -> None:
 
 def _print_first_key(settings: Settings) -> None:
     """Where there is no key yet, make one and show it, this once."""
-    made = Keys(LocalBlobs(settings.store_path)).create_first(LOCAL_OWNER)
+    made = Keys(open_blobs(settings.store_url)).create_first(LOCAL_OWNER)
     if made is not None:
         _, text = made
         print(

@@ -9,7 +9,7 @@ from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.concurrency import run_in_threadpool
 
-from glyphq.blobs import LocalBlobs
+from glyphq.blobs import Blobs
 from glyphq.errors import HostRefused, KeyRefused, QuotaExceeded
 from glyphq.keys import ApiKey, Keys, parts
 from glyphq.settings import KeyLimits, Settings
@@ -33,7 +33,7 @@ class Caller:
 class Access:
     """Knows callers by their keys, and counts the requests of each; every API process counts by itself."""
 
-    def __init__(self, settings: Settings, blobs: LocalBlobs) -> None:
+    def __init__(self, settings: Settings, blobs: Blobs) -> None:
         self._settings = settings
         self._keys = Keys(blobs)
         self._known: dict[str, tuple[ApiKey, float]] = {}

@@ -19,7 +19,7 @@ from api.reconciler import Reconciler
 from api.rows import KeptRows
 from api.service import Service
 from glyphq import __version__
-from glyphq.blobs import LocalBlobs
+from glyphq.blobs import open_blobs
 from glyphq.broker import create_celery
 from glyphq.callbacks import Deliveries
 from glyphq.corrections import Corrections
@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        ledger = Ledger(LocalBlobs(settings.store_path))
+        ledger = Ledger(open_blobs(settings.store_url))
         progress = open_progress(settings)
         celery = create_celery(settings)
         dispatcher = Dispatcher(ledger, progress, celery)

@@ -6,6 +6,7 @@ The ledger is asked for what is true; Redis only for what is quick. Every answer
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ _LOOK_AGAIN_SECONDS = 1.0  # for an end, should its event be lost
 _SNAPSHOT_SECONDS = 0.25  # between two of them at the least
 _BATCHES_AT_ONCE = 16
 _PROBE = "probe/readyz"
+_UNCONDITIONAL = (
+    "The store puts an object in the place of one that is there: it ignores If-None-Match, and rows could be lost. "
+    "Take a service that honours conditional puts."
+)
 _CLOCKS_APART_SECONDS = 5.0
 _CHECKED_SECONDS = 1.0  # an answer about what stands between the service and work serves whoever asks so long
 
@@ -342,6 +347,8 @@ class Service:
         reserve = self.settings.disk_reserve_bytes
         try:
             self.ledger.blobs.replace(_PROBE, b"ok")
+            if self.ledger.blobs.create(_PROBE, uuid.uuid4().bytes):
+                return {"store": _UNCONDITIONAL, "disk": "Unknown while the store cannot be used."}
             free = self.ledger.blobs.free_bytes()
         except StoreError as error:
             return {"store": error.detail, "disk": "Unknown while the store does not answer."}

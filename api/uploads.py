@@ -116,7 +116,7 @@ class Upload:
 
     def stage(self) -> None:
         require_room(self.ledger, self.settings, len(self.buffer))
-        self.staged = self.staged or self.ledger.blobs.writer()
+        self.staged = self.staged or self.ledger.blobs.writer(input_key(self.job_id))
         self.digest.update(self.buffer)
         self.staged.write(memoryview(self.buffer))
         self.buffer = bytearray()
@@ -382,14 +382,14 @@ def _prepare(upload: Upload, options: Options, owner: str, idempotency_key: str 
         inline_input = bytes(upload.buffer)
     else:
         upload.staged.write(memoryview(upload.buffer))
-        upload.staged.commit(input_key(job_id))
+        upload.staged.commit()
     ignored = 0
     inline_index = None
     if kind is Kind.ZIP:
-        with blobs.open(input_key(job_id)) as file, blobs.writer() as index:
+        with blobs.open(input_key(job_id)) as file, blobs.writer(index_key(job_id)) as index:
             archive = index_zip(file, settings.archive_limits, options.filename_encoding)
             chunks = write_index(index, archive.batches())
-            index.commit(index_key(job_id))
+            index.commit()
         ignored = archive.ignored
     else:
         images = settings.interactive_images if interactive else settings.chunk_images

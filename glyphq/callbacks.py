@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter, ValidationError
 
-from glyphq.blobs import LocalBlobs
+from glyphq.blobs import Blobs
 from glyphq.errors import DamagedObject
 from glyphq.jobs import Job
 from glyphq.seals import seal, unseal
@@ -54,7 +54,7 @@ def first_delivery() -> bytes:
 class Deliveries:
     """The deliveries in one store, and the secrets that sign them. Every method may raise StoreError."""
 
-    def __init__(self, blobs: LocalBlobs) -> None:
+    def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
 
     def waiting(self) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pydantic import TypeAdapter, ValidationError
 
-from glyphq.blobs import LocalBlobs
+from glyphq.blobs import Blobs
 from glyphq.errors import DamagedObject, InvalidOption, JobNotFound
 from glyphq.jobs import Correction, Job
 from glyphq.ledger import data_prefix, record_key
@@ -23,7 +23,7 @@ _CORRECTION = TypeAdapter(Correction)
 class Corrections:
     """The corrections in one store. Every method may raise StoreError."""
 
-    def __init__(self, blobs: LocalBlobs) -> None:
+    def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
 
     def put(self, job: Job, row: int, correction: Correction) -> None:

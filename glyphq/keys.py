@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from glyphq.blobs import LocalBlobs
+from glyphq.blobs import Blobs
 from glyphq.errors import DamagedObject, InvalidOption, KeyNotFound
 from glyphq.seals import seal, unseal
 
@@ -60,7 +60,7 @@ _KEY = TypeAdapter(ApiKey)
 class Keys:
     """The keys in one store. Every method may raise StoreError."""
 
-    def __init__(self, blobs: LocalBlobs) -> None:
+    def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
 
     def create(

@@ -91,7 +91,7 @@ def revoke(
 def _keys(store: Path | None, *, made: bool = False) -> "Keys":
     """`made`: there must be a store already."""
     try:
-        from glyphq.blobs import LocalBlobs
+        from glyphq.blobs import open_blobs
         from glyphq.embedded import default_store
         from glyphq.keys import Keys
         from glyphq.settings import Settings
@@ -100,11 +100,13 @@ def _keys(store: Path | None, *, made: bool = False) -> "Keys":
             f"Keys are made where the service is installed: pip install 'glyphq[api]' ({error})."
         ) from None
     settings = Settings()
-    configured = settings.store_path if "store_url" in settings.model_fields_set else default_store()
-    folder = store or configured
-    if made and not folder.is_dir():
-        raise SetupError(f"There is no store at {folder}. Name the service's with --store or GLYPHQ_STORE_URL.")
-    return Keys(LocalBlobs(folder))
+    if store is None and "store_url" in settings.model_fields_set:
+        url = settings.store_url
+    else:
+        url = f"file://{(store or default_store()).absolute()}"
+    if made and url.startswith("file:") and not Path(url.removeprefix("file://")).is_dir():
+        raise SetupError(f"There is no store at {url}. Name the service's with --store or GLYPHQ_STORE_URL.")
+    return Keys(open_blobs(url))
 
 
 def _amount(option: str, text: str | None, units: dict[str, int]) -> int | None:

@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from glyphq import results
 from glyphq.archive import INDEX_SCHEMA, ArchiveLimits, index_zip
-from glyphq.blobs import LocalBlobs
+from glyphq.blobs import Blobs
 from glyphq.callbacks import callback_key, first_delivery
 from glyphq.errors import (
     DamagedObject,
@@ -115,7 +115,7 @@ class Sink(Protocol):
 class Ledger:
     """The ledger on one blob store. Every method may raise StoreError; ids are checked before they touch a key."""
 
-    def __init__(self, blobs: LocalBlobs) -> None:
+    def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
         self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()
 

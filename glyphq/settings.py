@@ -1,5 +1,6 @@
 """Every limit and address of the service with its default, read once from GLYPHQ_* variables and passed down."""
 
+import re
 import socket
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +32,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GLYPHQ_", frozen=True, extra="forbid")
 
     # Where things are.
-    store_url: str = Field("file:///var/lib/glyphq", description="The blob store: file:///PATH.")
+    store_url: str = Field(
+        "file:///var/lib/glyphq",
+        description="The blob store: file:///FOLDER, or s3://BUCKET/PREFIX with AWS_* variables.",
+    )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="redis://, rediss:// or unix:// URL of the queue.")
     model: Path | None = Field(None, description="A folder with weights and card; the shipped model if unset.")
     engine: str = Field("auto", pattern="^(auto|torch|openvino)$", description="What computes the network.")
@@ -111,18 +115,14 @@ class Settings(BaseSettings):
     @field_validator("store_url")
     @classmethod
     def _known_store(cls, url: str) -> str:
-        if not url.startswith("file:///"):
-            raise ValueError("the store must be a file:///PATH URL")
+        if not re.match(r"file:///.|s3://[^/]", url):
+            raise ValueError("the store is a file:///FOLDER or an s3://BUCKET/PREFIX")
         return url
 
     @field_validator("allowed_hosts", "callback_hosts", "callback_retry_seconds", mode="before")
     @classmethod
     def _listed(cls, text: object) -> object:
         return tuple(filter(None, text.replace(" ", "").split(","))) if isinstance(text, str) else text
-
-    @property
-    def store_path(self) -> Path:
-        return Path(self.store_url.removeprefix("file://"))
 
     @property
     def archive_limits(self) -> ArchiveLimits:

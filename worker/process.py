@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from celery import Celery
 from redis import RedisError
 
-from glyphq.blobs import LocalBlobs
+from glyphq.blobs import open_blobs
 from glyphq.dispatch import Dispatcher
 from glyphq.jobs import Model
 from glyphq.ledger import Ledger
@@ -49,7 +49,7 @@ def open_process(settings: Settings, celery: Celery) -> Process:
     folder = settings.model or SHIPPED
     card = read_card(folder)
     engine = open_engine(settings.engine, folder)
-    ledger = Ledger(LocalBlobs(settings.store_path))
+    ledger = Ledger(open_blobs(settings.store_url))
     progress = open_progress(settings)
     process = Process(
         name=f"{socket.gethostname()}:{os.getpid()}",

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from glyphq.blobs import LocalBlobs
 from glyphq.embedded import EmbeddedService, embedded_service
 from glyphq.keys import Keys
+from glyphq.local_blobs import LocalBlobs
 from tests.browser.conftest import Console, drop
 
 

@@ -97,10 +97,10 @@ def http() -> Target:
     from api.app import create_app
     from api.quotas import Quotas
     from api.uploads import Upload, prepare_inline
-    from glyphq.blobs import LocalBlobs
     from glyphq.errors import EmptyInput, GlyphqError
     from glyphq.jobs import Options
     from glyphq.ledger import Ledger
+    from glyphq.local_blobs import LocalBlobs
     from glyphq.settings import Settings
 
     folder = tempfile.mkdtemp(prefix="glyphq-fuzz-")

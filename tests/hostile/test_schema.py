@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from glyphq.blobs import LocalBlobs
 from glyphq.embedded import EmbeddedService, embedded_service
 from glyphq.keys import Keys
+from glyphq.local_blobs import LocalBlobs
 
 SECONDS = 240
 

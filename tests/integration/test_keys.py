@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from glyphq import samples
-from glyphq.blobs import LocalBlobs
 from glyphq.client import Client
 from glyphq.embedded import EmbeddedService, embedded_service
 from glyphq.keys import Keys
+from glyphq.local_blobs import LocalBlobs
 from tests.faults.stack import until
 from tests.integration.conftest import halted, zip_of
 

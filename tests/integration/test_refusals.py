@@ -10,9 +10,9 @@ import pytest
 
 from api.access import Access
 from api.app import create_app
-from glyphq.blobs import LocalBlobs
 from glyphq.embedded import EmbeddedService
 from glyphq.errors import HostRefused
+from glyphq.local_blobs import LocalBlobs
 from glyphq.settings import Settings
 from tests.integration.conftest import zip_of
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from glyphq.blobs import LocalBlobs
 from glyphq.corrections import Corrections
 from glyphq.errors import InvalidOption, JobNotFound
 from glyphq.jobs import Correction, Job
 from glyphq.ledger import Ledger
+from glyphq.local_blobs import LocalBlobs
 from tests.unit.test_ledger import accepted
 
 

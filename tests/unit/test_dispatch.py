@@ -7,12 +7,12 @@ import pytest
 from redis import Redis
 
 from api.reconciler import Reconciler
-from glyphq.blobs import LocalBlobs
 from glyphq.broker import BULK_QUEUE, create_celery
 from glyphq.dispatch import Dispatcher
 from glyphq.errors import StoreError
 from glyphq.jobs import Counts, Job
 from glyphq.ledger import Ledger, result_key
+from glyphq.local_blobs import LocalBlobs
 from glyphq.progress import EPOCH, Progress
 from glyphq.settings import Settings
 from tests.unit.test_ledger import DAMAGES, accepted, spoil, work

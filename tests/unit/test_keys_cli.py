@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from glyphq.blobs import LocalBlobs
 from glyphq.cli import main
 from glyphq.keys import Keys
+from glyphq.local_blobs import LocalBlobs
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_revoked_key_is_listed_as_such(store: Path, capsys) -> None:
 def test_a_store_that_is_not_there_is_said_and_not_made(store: Path, capsys, arguments: tuple[str, ...]) -> None:
     code, _, err = said(capsys, *arguments, "--store", store)
     assert code != 0
-    assert f"There is no store at {store}" in err
+    assert f"There is no store at file://{store}" in err
     assert not store.exists()
 
 

@@ -22,7 +22,6 @@ from uuid_utils import uuid7
 
 from glyphq import results
 from glyphq.archive import ArchiveLimits, index_zip
-from glyphq.blobs import LocalBlobs
 from glyphq.callbacks import callback_key
 from glyphq.errors import DamagedObject, IdempotencyMismatch, JobAlreadyEnded, JobNotFound, RowNotFound, StoreFull
 from glyphq.jobs import Counts, End, Job, JobState, Kind, Model, Options, Reason, Rejection, RowStatus
@@ -41,6 +40,7 @@ from glyphq.ledger import (
     unseal,
     write_index,
 )
+from glyphq.local_blobs import LocalBlobs
 
 LIMITS = ArchiveLimits(
     max_entries=1000, max_entry_bytes=100_000, max_unpacked_bytes=1_000_000, chunk_images=2, chunk_bytes=1 << 20

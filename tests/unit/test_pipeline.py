@@ -16,7 +16,7 @@ from uuid_utils import uuid7
 
 from glyphq import results, samples
 from glyphq.archive import index_zip, raw_batch
-from glyphq.blobs import LocalBlobs
+from glyphq.blobs import open_blobs
 from glyphq.broker import create_celery
 from glyphq.dispatch import Dispatcher, waiting
 from glyphq.errors import StoreError
@@ -40,7 +40,7 @@ def engine() -> Engine:
 @pytest.fixture
 def process(tmp_path: Path, server: str, redis: Redis, engine: Engine) -> Process:
     settings = Settings(store_url=f"file://{tmp_path}/store", redis_url=server, chunk_images=3, lease_seconds=0.001)
-    ledger = Ledger(LocalBlobs(settings.store_path))
+    ledger = Ledger(open_blobs(settings.store_url))
     progress = Progress(redis, window=4, owner_window=8, lease_seconds=30)
     dispatcher = Dispatcher(ledger, progress, create_celery(settings))
     model, lane = Model("digest", engine.name), InteractiveLane(progress)

@@ -1,0 +1,216 @@
+"""Durable objects in a bucket of an S3-compatible service; see `glyphq.blobs.Blobs`. Address, region and keys are read
+from the AWS_* variables (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, ...) by obstore, which speaks to the service.
+
+`create` is a conditional put (If-None-Match). A put that obstore repeats may meet its own success, so whoever is told
+that something is there looks whether it is the same bytes. Whatever was put is durable: there is nothing to sync. An
+object that arrives piece by piece is sent on as it comes, without a condition: such are the inputs of new jobs, whose
+names nobody else has. What an interrupted one leaves behind, the bucket's own rule for incomplete uploads removes.
+"""
+
+import io
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import S3Store
+
+from glyphq.blobs import checked_key, is_key
+from glyphq.errors import StoreError
+
+if TYPE_CHECKING:
+    from obstore import WritableFile
+
+_TIMEOUT, _CONNECT_TIMEOUT = timedelta(seconds=30), timedelta(seconds=5)
+_RETRIES, _RETRY_TIMEOUT = 5, timedelta(seconds=30)
+_PART_BYTES = 8 << 20  # a service takes 10,000 parts: objects up to 80 GiB
+_READ_AHEAD_BYTES = 1 << 20
+_AT_ONCE = 8
+
+
+class ObjectBlobs:
+    """Objects of `bucket` whose names begin with `prefix`. Open it after the fork: it owns threads."""
+
+    def __init__(self, bucket: str, prefix: str = "") -> None:
+        self._store = S3Store(
+            bucket,
+            prefix=prefix or None,
+            client_options={"timeout": _TIMEOUT, "connect_timeout": _CONNECT_TIMEOUT, "allow_http": True},
+            retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_TIMEOUT},
+        )
+        self._at_once = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="put")
+
+    def create(self, key: str, data: bytes, *, durable: bool = True) -> bool:  # noqa: ARG002  # whatever is put is
+        with _errors(key, absent_ok=False):
+            try:
+                obstore.put(self._store, checked_key(key), data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return self.get(key) == data
+        return True
+
+    def create_all(self, objects: Mapping[str, bytes]) -> None:
+        created = {key: self._at_once.submit(self.create, key, data) for key, data in objects.items()}
+        try:
+            for each in created.values():
+                each.result()
+        except StoreError:
+            for key, each in created.items():
+                if each.exception() is None and each.result():
+                    with suppress(StoreError):
+                        self.delete(key)
+            raise
+
+    def writer(self, key: str) -> "ObjectWriter":
+        return ObjectWriter(self._store, checked_key(key))
+
+    def replace(self, key: str, data: bytes) -> None:
+        with _errors(key, absent_ok=False):
+            obstore.put(self._store, checked_key(key), data, use_multipart=False)
+
+    def get(self, key: str) -> bytes | None:
+        try:
+            with _errors(key):
+                return bytes(obstore.get(self._store, checked_key(key)).bytes())
+        except FileNotFoundError:
+            return None
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        if not length:
+            return b""
+        try:
+            with _errors(key):
+                return bytes(obstore.get_range(self._store, checked_key(key), start=start, length=length))
+        except FileNotFoundError:
+            return b""
+        except StoreError:
+            if start < self.size(key):
+                raise
+            return b""  # no service answers a range that begins beyond the end
+
+    def open(self, key: str) -> BinaryIO:
+        size = self.size(key)
+        if not size:
+            raise StoreError(f"{key} is not in the store.")
+        return io.BufferedReader(_Ranges(self, key, size), _READ_AHEAD_BYTES)
+
+    def exists(self, key: str) -> bool:
+        return self.size(key) > 0
+
+    def size(self, key: str) -> int:
+        try:
+            with _errors(key):
+                return obstore.head(self._store, checked_key(key))["size"]
+        except FileNotFoundError:
+            return 0
+
+    def list(self, prefix: str) -> Iterator[str]:
+        with _errors(prefix):
+            for page in obstore.list(self._store, prefix=checked_key(prefix)):
+                yield from (each["path"] for each in page if is_key(each["path"]))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        with _errors(prefix):
+            found = obstore.list_with_delimiter(self._store, prefix=checked_key(prefix))["common_prefixes"]
+        yield from sorted(path.rsplit("/", 1)[-1] for path in found)
+
+    def modified(self, key: str) -> float:
+        with _errors(key):
+            with suppress(FileNotFoundError):
+                return obstore.head(self._store, checked_key(key))["last_modified"].timestamp()
+            within = [each for page in obstore.list(self._store, prefix=key) for each in page]
+        return max((each["last_modified"].timestamp() for each in within), default=math.inf)
+
+    def delete(self, key: str) -> None:
+        with suppress(FileNotFoundError), _errors(key):
+            obstore.delete(self._store, checked_key(key))
+
+    def delete_folder(self, prefix: str) -> None:
+        with suppress(FileNotFoundError), _errors(prefix):
+            for page in obstore.list(self._store, prefix=checked_key(prefix)):
+                obstore.delete(self._store, [each["path"] for each in page])
+
+    def sync(self, keys: Iterable[str]) -> None:
+        """There is nothing to do."""
+
+    def free_bytes(self) -> int:
+        """Without end."""
+        return sys.maxsize
+
+    def discard_staged(self, older_than: float) -> None:
+        """There is nothing to do."""
+
+
+class _Ranges(io.RawIOBase):
+    """An object as a file that is read range by range."""
+
+    def __init__(self, blobs: ObjectBlobs, key: str, size: int) -> None:
+        self._blobs, self._key, self._size = blobs, key, size
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._blobs.get_range(self._key, self._position, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+class ObjectWriter:
+    """Bytes of an object to be, sent on part by part."""
+
+    def __init__(self, store: S3Store, key: str) -> None:
+        self._key = key
+        self._file: WritableFile | None = obstore.open_writer(store, key, buffer_size=_PART_BYTES)
+
+    def write(self, data: bytes | memoryview) -> None:
+        with _errors(self._key, absent_ok=False):
+            self._opened.write(bytes(data))
+
+    def commit(self, *, durable: bool = True) -> bool:  # noqa: ARG002  # whatever is put is
+        with _errors(self._key, absent_ok=False):
+            self._opened.close()
+        self._file = None
+        return True
+
+    def discard(self) -> None:
+        self._file = None  # what is not closed does not come to be
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    @property
+    def _opened(self) -> "WritableFile":
+        if self._file is None:
+            raise StoreError(f"{self._key} is written no more.")
+        return self._file
+
+
+@contextmanager
+def _errors(what: str, *, absent_ok: bool = True) -> Iterator[None]:
+    """What the service refuses, as an error of the store; FileNotFoundError as it is, where absence is an answer."""
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        if absent_ok and isinstance(error, FileNotFoundError):
+            raise
+        raise StoreError(f"{what}: {str(error).splitlines()[0]}") from error

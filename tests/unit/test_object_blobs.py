@@ -1,0 +1,68 @@
+"""What a bucket of an S3-compatible service promises, shown on a real server of that protocol."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from glyphq.blobs import open_blobs
+from glyphq.errors import StoreError
+from glyphq.object_blobs import ObjectBlobs
+from tests.s3 import bucket
+from tests.unit.blobs_contract import BlobsContract
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def service() -> Iterator[None]:
+    """A server with a bucket, to which the environment leads."""
+    with bucket() as made, pytest.MonkeyPatch.context() as patch:
+        for name, value in made.variables.items():
+            patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture
+def blobs() -> ObjectBlobs:
+    return ObjectBlobs("scans", f"test/{next(NUMBERS)}")
+
+
+@pytest.fixture(scope="module")
+def lasting() -> ObjectBlobs:
+    return ObjectBlobs("scans", "lasting")
+
+
+class TestContract(BlobsContract):
+    """As every store."""
+
+
+def test_an_address_says_bucket_and_prefix() -> None:
+    open_blobs("s3://scans/one/two/").create("a", b"content")
+    assert ObjectBlobs("scans", "one/two").get("a") == b"content"
+    assert ObjectBlobs("scans").get("one/two/a") == b"content"
+
+
+def test_a_put_that_meets_its_own_success_has_won(blobs: ObjectBlobs) -> None:
+    assert blobs.create("a", b"mine")
+    assert blobs.create("a", b"mine")
+    assert not blobs.create("a", b"another's")
+
+
+def test_a_bucket_that_is_not_there_is_a_store_error() -> None:
+    nowhere = ObjectBlobs("no-such-bucket")
+    with pytest.raises(StoreError):
+        nowhere.create("a", b"content")
+
+
+def test_a_service_that_does_not_answer_is_a_store_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    unreachable = ObjectBlobs("scans")
+    for ask in (unreachable.get, unreachable.exists, unreachable.delete, lambda key: list(unreachable.list(key))):
+        with pytest.raises(StoreError):
+            ask("a")
+
+
+def test_a_folder_was_modified_when_its_latest_object_was(blobs: ObjectBlobs) -> None:
+    blobs.create("data/a/input", b"content")
+    assert blobs.modified("data/a") == blobs.modified("data/a/input")
