@@ -100,9 +100,9 @@ _FAULTS: dict[bytes, Callable[[], None]] = {b"crash": os.abort, b"hang": _hang, 
 
 def _record_syncs(folder: Path) -> None:
     """What is durable, and since when at the latest: inodes of files, and entries of folders."""
-    from glyphq import blobs
+    from glyphq import local_blobs
 
-    sync = blobs._fsync
+    sync = local_blobs._fsync
     log = os.open(folder / "synced.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def recording(path: Path) -> None:
@@ -111,7 +111,7 @@ def _record_syncs(folder: Path) -> None:
         sync(path)
         os.write(log, json.dumps([began, inode, entries]).encode() + b"\n")
 
-    blobs._fsync = recording
+    local_blobs._fsync = recording
 
 
 if "FAULTS" in os.environ:
