@@ -12,12 +12,15 @@ export const key = {
 /** Told of each problem with the key: that one is needed, or that this one is refused. */
 export const refusals = new EventTarget();
 
-/** Take the key out of `#key=KEY`, as printed when a service first starts, and out of the address. */
-export function takeKeyFromAddress() {
-  const given = location.hash.match(/^#key=(.+)$/);
+/**
+ * Take the key out of `#key=KEY`, as printed when a service first starts, and out of the address.
+ * @param {string} hash of the address that was opened, though another may have been since
+ */
+export function takeKey(hash) {
+  const given = hash.match(/^#key=(.+)$/);
   if (!given) return;
   key.keep(decodeURIComponent(given[1]).trim());
-  history.replaceState(null, "", "/#/");
+  if (location.hash === hash) history.replaceState(null, "", "/#/");
 }
 
 /** What went wrong, in the service's words. `status` is 0 where it did not answer. */

@@ -1,7 +1,7 @@
 // The frame of the page: which view an address shows, and the key. Knows every view; none of what they do.
 // A view is `show(main, { id, query, signal })`: it fills `main`, and ends what it began when the signal aborts.
 
-import { isAbort, key, Problem, refusals, takeKeyFromAddress } from "/web/api.js";
+import { isAbort, key, Problem, refusals, takeKey } from "/web/api.js";
 import { fill, h, problemNote } from "/web/dom.js";
 import { show as handIn } from "/web/handin.js";
 import { show as job } from "/web/job.js";
@@ -23,7 +23,6 @@ const main = document.getElementById("main");
 let current = new AbortController();
 
 async function route() {
-  takeKeyFromAddress();
   const [path, query] = location.hash.slice(1).split("?", 2);
   const found = VIEWS.map(([pattern, show]) => [path.match(pattern), show]).find(([match]) => match);
   current.abort();
@@ -93,9 +92,11 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 
-addEventListener("hashchange", () => {
+addEventListener("hashchange", ({ newURL }) => {
+  takeKey(new URL(newURL).hash);
   main.focus({ preventScroll: true }); // a view may then take it further
   scrollTo(0, 0);
   route();
 });
+takeKey(location.hash);
 route();
