@@ -54,7 +54,7 @@ _MEDIA_TYPES: dict[Format, str] = {
 }
 _FILE_EXAMPLE = {"schema": {"type": "string", "format": "binary"}, "example": "(the file)"}
 _MAX_CORRECTION_BYTES = 1024
-_MOST_ROWS = 2**32  # they have numbers of 32 bits
+_MOST_ROWS = 2**53  # beyond any job; the largest number that every reader of JSON keeps
 _PIECE_ROWS = 1024
 Row = Annotated[int, Path(description="The row's number, from 0.", examples=[0])]
 
