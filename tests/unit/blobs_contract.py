@@ -35,6 +35,22 @@ BAD_KEYS = [
 ]
 
 
+def race(blobs: Blobs, key: str) -> None:
+    """Of some who create the object at once exactly one wins, and what it wrote stands."""
+    racers = 8
+    together = threading.Barrier(racers)
+
+    def create(content: bytes) -> bool:
+        together.wait()
+        return blobs.create(key, content, durable=False)
+
+    contents = [b"%d" % racer * 10_000 for racer in range(racers)]
+    with ThreadPoolExecutor(racers) as pool:
+        won = list(pool.map(create, contents))
+    assert won.count(True) == 1
+    assert blobs.get(key) == contents[won.index(True)]
+
+
 class BlobsContract:
     """Takes the fixtures `blobs`, a store of its own, and `lasting`, one for all examples of a test."""
 
@@ -160,19 +176,8 @@ class BlobsContract:
             blobs.get_range(key, 0, 1)
 
     def test_of_racing_creators_exactly_one_wins_and_its_bytes_stand(self, blobs: Blobs) -> None:
-        racers = 8
-        for race in range(5):
-            together = threading.Barrier(racers)
-
-            def create(content: bytes, key: str = f"race/{race}", together: threading.Barrier = together) -> bool:
-                together.wait()
-                return blobs.create(key, content, durable=False)
-
-            contents = [b"%d" % racer * 10_000 for racer in range(racers)]
-            with ThreadPoolExecutor(racers) as pool:
-                won = list(pool.map(create, contents))
-            assert won.count(True) == 1
-            assert blobs.get(f"race/{race}") == contents[won.index(True)]
+        for number in range(5):
+            race(blobs, f"race/{number}")
 
     def test_objects_that_are_created_together_are_all_there(self, blobs: Blobs) -> None:
         blobs.create("b/2", b"somebody else's")

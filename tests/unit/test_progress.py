@@ -442,16 +442,14 @@ class TestOpenJobs:
 class TestInteractive:
     ONE, TWO, THREE = (Waiting("local", name, images) for name, images in (("one", 1), ("two", 5), ("three", 20)))
 
-    def test_jobs_are_popped_oldest_first(self, progress: Progress, redis: Redis) -> None:
+    def test_jobs_are_popped_oldest_first(self, progress: Progress) -> None:
         for job in (self.THREE, self.ONE, self.TWO):
             progress.push(job)
-            let_pass(redis)
         assert progress.pop(100) == [self.THREE, self.ONE, self.TWO]
 
-    def test_they_are_popped_up_to_about_so_many_images(self, progress: Progress, redis: Redis) -> None:
+    def test_they_are_popped_up_to_about_so_many_images(self, progress: Progress) -> None:
         for job in (self.TWO, self.THREE, self.ONE):
             progress.push(job)
-            let_pass(redis)
         assert progress.pop(6) == [self.TWO, self.THREE]
         assert progress.pop(6) == [self.ONE]
         assert progress.pop(6) == []
