@@ -442,6 +442,10 @@ class Progress:
         engines = cast("list[str | None]", self.redis.mget(names)) if names else []
         return {name.removeprefix(_WORKER): engine for name, engine in zip(names, engines, strict=True) if engine}
 
+    def next_message(self, queue: str) -> str | None:
+        """What a worker takes next from a queue of Celery, as text."""
+        return cast("str | None", self.redis.lindex(queue, -1))
+
     def clock_difference(self) -> float:
         """By how many seconds Redis' clock is ahead of this machine's."""
         seconds, microseconds = self.redis.time()

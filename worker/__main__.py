@@ -1,10 +1,11 @@
-"""`python -m worker [--concurrency N]`: check the model, then become a Celery worker for both queues."""
+"""`python -m worker [--concurrency N] [--beat FILE]`: check the model, then become a Celery worker for both queues."""
 
 import argparse
 import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 
 # One thread a process, for a core holds one process. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,6 +14,7 @@ from glyphq.broker import BULK_QUEUE, INTERACTIVE_QUEUE, create_celery
 from glyphq.errors import GlyphqError
 from glyphq.settings import Settings
 from glyphq.vision.checkpoint import SHIPPED, read_weights
+from worker.consumer import beat_into
 from worker.tasks import register
 
 
@@ -20,6 +22,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument(
         "--concurrency", type=int, default=len(os.sched_getaffinity(0)), help="worker processes; one a core"
+    )
+    parser.add_argument(
+        "--beat", type=Path, metavar="FILE", help="written once a second, for `python -m worker.health`"
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -33,6 +38,8 @@ def main() -> None:
         sys.exit(f"error: {error.detail}")
     app = create_celery(settings)
     register(app, settings)
+    if arguments.beat:
+        beat_into(arguments.beat, app)
     options = ["--pool=prefork", f"--concurrency={arguments.concurrency}", f"--queues={INTERACTIVE_QUEUE},{BULK_QUEUE}"]
     app.worker_main(
         [
