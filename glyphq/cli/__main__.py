@@ -1,0 +1,5 @@
+"""`python -m glyphq.cli` is `glyphq`."""
+
+from glyphq.cli import main
+
+main()
