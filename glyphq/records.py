@@ -147,7 +147,7 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """As the service says it."""
-        own = asdict(self)
+        own = {**asdict(self), "top": [asdict(answer) for answer in self.top]}
         if self.final_label is None and self.corrected_at is None:
             own = {name: value for name, value in own.items() if name not in _CORRECTED}
         elif self.corrected_at:

@@ -49,7 +49,7 @@ class Patience:
     def pause_seconds(self, asked: float | None = None) -> float | None:
         """How long to wait before the next attempt, at least as long as was `asked`; None: it is in vain."""
         chance = random.random()  # noqa: S311  # no secret
-        seconds = self._next * (1 - chance / 2) if asked is None else asked * (1 + chance / 4)
+        seconds = max(self._next * (1 - chance / 2), (asked or 0) * (1 + chance / 4))
         if max(self._paused, time.monotonic() - self._began) + seconds > self._service.patience_seconds:
             return None
         self._paused += seconds
