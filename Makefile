@@ -23,7 +23,7 @@ PEERS := litserve mosec
 PEERS_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-crash serve test test-faults test-browser compose-test soak fuzz screenshots debian check audit lock bench bench-peers bench-training train export evaluate card clean
+.PHONY: help demo demo-crash serve test test-faults test-browser compose-test soak fuzz screenshots debian check audit lock bench bench-peers bench-scaling bench-training train export evaluate card clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ bench: bench-peers  ## glyphq, what one would use instead, and the machine's lim
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 bench-peers: $(PEERS:%=$(PEERS_VENV)/%/ready)  ## the environments of the servers that glyphq is compared with
+
+bench-scaling: $(VENV)/development  ## what a chunk costs each part of the service, and what that comes to on more machines
+	$(BIN)/python -m bench.scaling
 
 bench-training: $(VENV)/development  ## the training step of the best recipe and a plain PyTorch loop, side by side
 	$(BIN)/python -m bench.training $(if $(DATA),--data $(DATA))
