@@ -62,6 +62,12 @@ def undisturbed(running: Cluster, tmp_path_factory: pytest.TempPathFactory) -> R
         return Run(archive, job.counts.total, client.results(job.id), job.id, received)
 
 
+@pytest.fixture(scope="session")
+def scan() -> bytes:
+    """One drawn scan, as PNG."""
+    return next(iter(samples.draw(1, seed=2))).png
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if FIGURES:
         terminalreporter.section("one API host, two worker hosts")
