@@ -166,7 +166,8 @@ class _Ranges(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        data = self._blobs.get_range(self._key, self._position, len(buffer))
+        left = max(0, self._size - self._position)  # a range beyond the end would be asked for in vain
+        data = self._blobs.get_range(self._key, self._position, min(len(buffer), left))
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)

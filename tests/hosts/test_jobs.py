@@ -33,7 +33,7 @@ def test_a_lone_image_is_answered_at_once(running: Cluster, scan: bytes) -> None
 
 @contextmanager
 def cut_off_within_a_job(running: Cluster, client: Client, undisturbed: Run) -> Iterator[str]:
-    """Within: the id of a job, in which worker-2 had begun with a chunk when its cable was pulled. It goes on with it."""
+    """Within: the id of a job of which worker-2 had begun with a chunk when its cable was pulled; it goes on with it."""
     running.faults.arm("worker-decode", "halt")
     job = client.submit(undisturbed.archive)
     process = running.faults.struck("worker-decode")
