@@ -48,6 +48,9 @@ class Blobs(Protocol):
     def size(self, key: str) -> int:
         """In bytes; 0 where there is no object."""
 
+    def sizes(self, keys: Iterable[str]) -> tuple[int, ...]:
+        """In bytes, in the order of the keys; as `size`."""
+
     def list(self, prefix: str) -> Iterator[str]:
         """The keys below the folder `prefix`, folder by folder, each in the order of its names."""
 

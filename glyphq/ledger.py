@@ -119,6 +119,7 @@ class Ledger:
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
         self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()
+        self._stored_bytes: dict[str, dict[str, int]] = {}  # by owner and job: records and inputs never change
 
     # Accepting.
 
@@ -235,11 +236,19 @@ class Ledger:
             yield from ((owner, job_id) for job_id in self.ids(owner) if end_key(owner, job_id) not in ended)
 
     def held(self, owner: str) -> Held:
-        """Looks at two files a job, and at three while it is open. Only the bulk lane has an index of its own."""
+        """Looks at two files a job, the first time it is met, and at one while it is open. Only the bulk lane has an
+        index of its own.
+        """
         ids, ended = self.ids(owner), set(self.blobs.list(f"ends/{owner}"))
-        keys = (key for job_id in ids for key in (record_key(owner, job_id), input_key(job_id)))
-        open_ids = (job_id for job_id in ids if end_key(owner, job_id) not in ended)
-        return Held(sum(self.blobs.exists(index_key(job_id)) for job_id in open_ids), sum(map(self.blobs.size, keys)))
+        open_ids = [job_id for job_id in ids if end_key(owner, job_id) not in ended]
+        known = self._stored_bytes.get(owner, {})
+        new = [job_id for job_id in ids if job_id not in known]
+        records = self.blobs.sizes(record_key(owner, job_id) for job_id in new)
+        inputs = self.blobs.sizes(input_key(job_id) for job_id in new)
+        known = known | dict(zip(new, map(sum, zip(records, inputs, strict=True)), strict=True))
+        self._stored_bytes[owner] = {job_id: known[job_id] for job_id in ids}
+        indexes = self.blobs.sizes(map(index_key, open_ids))
+        return Held(sum(size > 0 for size in indexes), sum(self._stored_bytes[owner].values()))
 
     def index(self, job: Job, chunk: int) -> pa.RecordBatch:
         """The chunk's entries as archive.INDEX_SCHEMA. Raises DamagedObject when they are not those that were

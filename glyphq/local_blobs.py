@@ -98,6 +98,9 @@ class LocalBlobs:
         except FileNotFoundError:
             return 0
 
+    def sizes(self, keys: Iterable[str]) -> tuple[int, ...]:
+        return tuple(map(self.size, keys))
+
     def list(self, prefix: str) -> Iterator[str]:
         """Also of empty files."""
         try:

@@ -43,7 +43,7 @@ class ObjectBlobs:
             client_options={"timeout": _TIMEOUT, "connect_timeout": _CONNECT_TIMEOUT, "allow_http": True},
             retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_TIMEOUT},
         )
-        self._at_once = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="put")
+        self._at_once = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="store")
 
     def create(self, key: str, data: bytes, *, durable: bool = True) -> bool:  # noqa: ARG002  # whatever is put is
         with _errors(key, absent_ok=False):
@@ -107,6 +107,9 @@ class ObjectBlobs:
                 return obstore.head(self._store, checked_key(key))["size"]
         except FileNotFoundError:
             return 0
+
+    def sizes(self, keys: Iterable[str]) -> tuple[int, ...]:
+        return tuple(self._at_once.map(self.size, keys))
 
     def list(self, prefix: str) -> Iterator[str]:
         with _errors(prefix):

@@ -48,7 +48,9 @@ STORE = {
 }
 OPERATOR = "operator"
 """The test's own user of Redis, who may do everything."""
-_ASKED = re.compile(r'^(?P<address>\S+) - - \[[^]]*\] "(?:\x1b\[\d+m)*(?P<method>\w+) (?P<path>\S+) [^"]*" (?P<status>\d+)')
+_ASKED = re.compile(
+    r'^(?P<address>\S+) - - \[[^]]*\] "(?:\x1b\[\d+m)*(?P<method>\w+) (?P<path>\S+) [^"]*" (?P<status>\d+)'
+)
 
 
 class Asked(NamedTuple):

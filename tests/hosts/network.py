@@ -24,7 +24,7 @@ def cannot_be_had() -> str | None:
     if missing:
         return f"A network of hosts takes {', '.join(missing)}: apt-get install iproute2 iptables util-linux"
     if os.geteuid() != 0:
-        return "A network of hosts takes root's rights: `make hosts-test`, or unshare --map-root-user pytest tests/hosts"
+        return "A network of hosts takes root's rights over it: make hosts-test"
     tried = subprocess.run(["unshare", "--net", "--uts", "true"], check=False, capture_output=True, text=True)
     return f"Network namespaces cannot be had: {tried.stderr.strip()}" if tried.returncode else None
 

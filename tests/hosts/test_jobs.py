@@ -33,7 +33,7 @@ def test_a_lone_image_is_answered_at_once(running: Cluster, scan: bytes) -> None
 
 @contextmanager
 def cut_off_within_a_job(running: Cluster, client: Client, undisturbed: Run) -> Iterator[str]:
-    """Within: the id of a job of which worker-2 had begun with a chunk when its cable was pulled; it goes on with it."""
+    """Within: the id of a job; worker-2 had begun with a chunk of it when its cable was pulled, and goes on."""
     running.faults.arm("worker-decode", "halt")
     job = client.submit(undisturbed.archive)
     process = running.faults.struck("worker-decode")
@@ -74,7 +74,6 @@ def test_redis_is_started_anew_while_a_host_is_cut_off(running: Cluster, client:
         running.programs["redis"].start()
         undisturbed.is_kept(client, job_id)
     works_again(running, client, undisturbed)
-
 
 
 def test_a_host_is_cut_off_until_it_has_given_up_store_and_redis(

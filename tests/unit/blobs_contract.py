@@ -197,4 +197,5 @@ class BlobsContract:
             assert not blobs.exists("data/large")
             assert writer.commit()
         assert blobs.size("data/large") == 20 << 20
+        assert blobs.sizes(["data/absent", "data/large"]) == (0, 20 << 20)
         assert blobs.get_range("data/large", (19 << 20) + 5, 1 << 20) == piece[5:]

@@ -26,6 +26,7 @@ from glyphq.callbacks import callback_key
 from glyphq.errors import DamagedObject, IdempotencyMismatch, JobAlreadyEnded, JobNotFound, RowNotFound, StoreFull
 from glyphq.jobs import Counts, End, Job, JobState, Kind, Model, Options, Reason, Rejection, RowStatus
 from glyphq.ledger import (
+    Held,
     Ledger,
     chunk_of,
     data_prefix,
@@ -698,6 +699,37 @@ def ended_as(ledger: Ledger, job: Job) -> JobState:
     end = ledger.end(job)
     assert end is not None
     return end.outcome
+
+
+class Counting(LocalBlobs):
+    """Counts the objects whose size it is asked for."""
+
+    asked = 0
+
+    def size(self, key: str) -> int:
+        self.asked += 1
+        return super().size(key)
+
+
+class TestHeld:
+    def test_it_is_the_bytes_of_records_and_inputs_and_the_zips_at_work(self, ledger: Ledger) -> None:
+        ended, at_work = accepted(ledger), accepted(ledger)
+        ledger.cancel(ended)
+        accepted(ledger, owner="other")
+        keys = [key for job in (ended, at_work) for key in (record_key("local", job.id), input_key(job.id))]
+        assert ledger.held("local") == Held(1, sum(len(ledger.blobs.get(key) or b"") for key in keys))
+        ledger.delete(ended)
+        assert ledger.held("local") == Held(1, sum(len(ledger.blobs.get(key) or b"") for key in keys[2:]))
+
+    def test_a_job_that_has_been_met_is_not_looked_at_again(self, tmp_path: Path) -> None:
+        blobs = Counting(tmp_path / "store")
+        ledger = Ledger(blobs)
+        for _ in range(20):
+            ledger.cancel(accepted(ledger))
+        held = ledger.held("local")
+        blobs.asked = 0
+        assert ledger.held("local") == held
+        assert blobs.asked == 0
 
 
 class TestInteractive:
