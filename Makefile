@@ -57,7 +57,7 @@ compose-test: $(VENV)/development  ## build the images, and break the stack of d
 	$(BIN)/pytest tests/compose -s -rs $(PYTEST_ARGS)
 
 hosts-test: $(VENV)/development debian  ## run a job on several hosts, and cut one of them off
-	$(if $(filter 0,$(shell id -u)),,unshare --map-root-user) $(BIN)/pytest tests/hosts $(PYTEST_ARGS)
+	$(if $(filter 0,$(shell id -u)),,unshare --map-root-user --net) $(BIN)/pytest tests/hosts $(PYTEST_ARGS)
 
 screenshots: $(VENV)/development debian  ## each view of the page, light and dark, narrow and wide, into docs/screenshots
 	$(BIN)/python -m tests.browser.screenshots

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 _NEEDED = "ip", "iptables", "nsenter", "unshare"
@@ -26,7 +27,14 @@ def cannot_be_had() -> str | None:
     if os.geteuid() != 0:
         return "A network of hosts takes root's rights over it: make hosts-test"
     tried = subprocess.run(["unshare", "--net", "--uts", "true"], check=False, capture_output=True, text=True)
-    return f"Network namespaces cannot be had: {tried.stderr.strip()}" if tried.returncode else None
+    if tried.returncode:
+        return f"Network namespaces cannot be had: {tried.stderr.strip()}"
+    try:
+        with _own_namespace() as own:
+            _enter(own)  # as at the end of `Host.entered`
+    except PermissionError as error:
+        return f"{error.strerror} Use: make hosts-test"
+    return None
 
 
 @dataclass(frozen=True)
@@ -48,10 +56,7 @@ class Host:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Within, the sockets that this thread opens are this host's."""
-        with (
-            open("/proc/thread-self/ns/net") as own,  # noqa: PTH123  # a namespace, by its descriptor
-            open(f"/proc/{self.holder}/ns/net") as entered,  # noqa: PTH123
-        ):
+        with _own_namespace() as own, Path(f"/proc/{self.holder}/ns/net").open() as entered:
             _enter(entered)
             try:
                 yield
@@ -111,6 +116,10 @@ def _host(name: str, address: str) -> Iterator[Host]:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n", f"the host {name} could not be made"
         yield Host(name, address, holder.pid)
+
+
+def _own_namespace() -> TextIO:
+    return Path("/proc/thread-self/ns/net").open()
 
 
 def _enter(namespace: TextIO) -> None:

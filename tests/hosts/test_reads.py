@@ -13,7 +13,8 @@ from tests.faults.stack import PATIENCE_SECONDS
 from tests.hosts.cluster import ADDRESSES, CHUNK_IMAGES, WORKERS, Asked, Cluster
 from tests.hosts.conftest import FIGURES, Run
 
-OVERHEAD = 1.1  # headers of packets and answers, the index, looks at records; what a worker writes is confirmed
+OVERHEAD = 0.1
+"""Of the archive: headers of packets and answers, the index; whoever ends a job reads all its results."""
 
 
 def of_input(running: Cluster, job_id: str) -> list[Asked]:
@@ -26,10 +27,10 @@ def test_workers_read_ranges_and_no_byte_of_the_archive_twice(running: Cluster, 
     reads = of_input(running, undisturbed.job_id)
     assert {(each.method, each.status) for each in reads} == {("GET", httpx.codes.PARTIAL_CONTENT)}
     archive, received = undisturbed.archive.stat().st_size, undisturbed.received
-    assert archive < sum(received.values()) < OVERHEAD * archive
+    assert 1 < sum(received.values()) / archive < 1 + OVERHEAD
     for name in WORKERS:
         rows = CHUNK_IMAGES * list(running.writers(undisturbed.job_id).values()).count(name)
-        assert received[name] < OVERHEAD * archive * rows / undisturbed.total  # its own part alone
+        assert received[name] / archive < rows / undisturbed.total + OVERHEAD  # its own part alone
     FIGURES["bytes of the archive"] = f"{archive:,}"
     FIGURES["bytes from the store by host, packets' headers with them"] = ", ".join(
         f"{host} {number:,}" for host, number in received.items()
@@ -55,7 +56,7 @@ def test_an_entry_that_fails_its_checksum_has_the_whole_archive_read_once_more(
     assert running.writers(job.id)[damaged // CHUNK_IMAGES] == who_met_it
     assert received[who_met_it] > size
     assert received[other] < size
-    assert 2 * size < sum(received.values()) < 2 * OVERHEAD * size
+    assert 2 < sum(received.values()) / size < 2 + 2 * OVERHEAD
     gets = [each for each in of_input(running, job.id) if each.method == "GET"]
     assert {each.status for each in gets} == {httpx.codes.PARTIAL_CONTENT}
     FIGURES["the same where an entry fails its checksum"] = f"{sum(received.values()) / size:.0%}"
