@@ -94,6 +94,10 @@ class Cluster:
         """What the program has written."""
         return (self.folder / f"{name}.log").read_text()
 
+    def beat(self, worker: str) -> Path:
+        """Where the worker of this host shows that it lives."""
+        return self.folder / f"{worker}.beat"
+
     def asked(self) -> list[Asked]:
         """What the store has been asked."""
         found = (_ASKED.match(line) for line in self.log("s3").splitlines())
@@ -149,14 +153,15 @@ def cluster(folder: Path, hosts: Network) -> Iterator[Cluster]:
     (folder / "faults").mkdir()
     made = Cluster(hosts, {}, folder, passwords, certificates / "ca.pem", Faults(folder / "faults"))
     _issue(certificates)
-    python, worker = sys.executable, [sys.executable, "-m", "worker", "--concurrency", "1"]
+    python = sys.executable
+    workers = {name: [python, "-m", "worker", "--concurrency", "1", "--beat", str(made.beat(name))] for name in WORKERS}
     services, listens = ADDRESSES["services"], {"GLYPHQ_HOST": ADDRESSES["api"], "GLYPHQ_PORT": str(API_PORT)}
     programs = {
         "redis": ("services", _redis_command(folder, certificates, passwords), {}),
         "s3": ("services", [python, "-m", "moto.server", "-H", services, "-p", str(S3_PORT)], {}),
         "api": ("api", [python, "-m", "api"], made.variables("api") | listens),
-        "worker-1": ("worker-1", worker, made.variables("worker")),
-        "worker-2": ("worker-2", worker, made.variables("worker") | made.faults.variables),
+        "worker-1": ("worker-1", workers["worker-1"], made.variables("worker")),
+        "worker-2": ("worker-2", workers["worker-2"], made.variables("worker") | made.faults.variables),
     }
     with ExitStack() as exits, hosts.hosts["client"].entered():
         for name, (host, command, variables) in programs.items():

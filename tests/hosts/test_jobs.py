@@ -76,6 +76,17 @@ def test_redis_is_started_anew_while_a_host_is_cut_off(running: Cluster, client:
     works_again(running, client, undisturbed)
 
 
+def test_redis_and_the_store_vanish_together_within_a_job(running: Cluster, client: Client, undisturbed: Run) -> None:
+    job = client.submit(undisturbed.archive)
+    until(lambda: running.writers(job.id), "work is under way")
+    with running.network.unplugged("services"):
+        answer = httpx.get(f"{running.url}/readyz", timeout=120, trust_env=False)
+        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        checks = answer.json()["checks"]
+        assert "ok" not in (checks["redis"], checks["store"])
+    undisturbed.is_kept(client, job.id)
+
+
 def test_a_host_is_cut_off_until_it_has_given_up_store_and_redis(
     running: Cluster, client: Client, undisturbed: Run
 ) -> None:

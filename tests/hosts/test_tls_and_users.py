@@ -17,7 +17,7 @@ from glyphq.broker import BULK_QUEUE, create_celery, send_drain
 from glyphq.client import Client
 from glyphq.progress import EVENTS, open_redis
 from glyphq.settings import Settings
-from tests.faults.stack import ROOT
+from tests.faults.stack import ROOT, until
 from tests.hosts.cluster import ADDRESSES, REDIS_PORT, Cluster
 from tests.hosts.conftest import Run
 
@@ -98,8 +98,24 @@ def test_users_are_denied_nothing_that_their_programs_do(running: Cluster, clien
         assert redis.acl_log() == []  # none of the jobs before has needed more
         redis.flushdb()  # and neither does telling Redis everything anew
         undisturbed.is_kept(client, client.submit(undisturbed.archive).id)
-        client.cancel(client.submit(undisturbed.archive).id)
+        client.delete(client.cancel(client.submit(undisturbed.archive).id).id)
+        assert health_of(running, "worker-1").returncode == 0
         assert redis.acl_log() == []
+
+
+def test_a_worker_that_is_cut_off_is_not_healthy(running: Cluster) -> None:
+    until(lambda: health_of(running, "worker-2").returncode == 0, "it is healthy")
+    with running.network.unplugged("worker-2"):
+        assert health_of(running, "worker-2").stderr.startswith("Redis: ")
+    until(lambda: health_of(running, "worker-2").returncode == 0, "it is healthy again")
+
+
+def health_of(running: Cluster, worker: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "worker.health", str(running.beat(worker))]
+    return subprocess.run(
+        running.network.hosts[worker].command(command),
+        check=False, env=running.variables("worker"), cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
 
 
 FOR_NOBODY: dict[str, Callable[[Redis], object]] = {
