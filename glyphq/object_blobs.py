@@ -20,7 +20,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
-from glyphq.blobs import checked_key, is_key
+from glyphq.blobs import Entry, checked_key, is_key
 from glyphq.errors import StoreError
 
 if TYPE_CHECKING:
@@ -112,9 +112,14 @@ class ObjectBlobs:
         return tuple(self._at_once.map(self.size, keys))
 
     def list(self, prefix: str) -> Iterator[str]:
+        return (entry.key for entry in self.entries(prefix))
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
         with _errors(prefix):
             for page in obstore.list(self._store, prefix=checked_key(prefix)):
-                yield from (each["path"] for each in page if is_key(each["path"]))
+                for each in page:
+                    if is_key(each["path"]):
+                        yield Entry(each["path"], each["size"], each["last_modified"].timestamp())
 
     def folders(self, prefix: str) -> Iterator[str]:
         with _errors(prefix):

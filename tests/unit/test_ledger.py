@@ -701,16 +701,6 @@ def ended_as(ledger: Ledger, job: Job) -> JobState:
     return end.outcome
 
 
-class Counting(LocalBlobs):
-    """Counts the objects whose size it is asked for."""
-
-    asked = 0
-
-    def size(self, key: str) -> int:
-        self.asked += 1
-        return super().size(key)
-
-
 class TestHeld:
     def test_it_is_the_bytes_of_records_and_inputs_and_the_zips_at_work(self, ledger: Ledger) -> None:
         ended, at_work = accepted(ledger), accepted(ledger)
@@ -721,15 +711,28 @@ class TestHeld:
         ledger.delete(ended)
         assert ledger.held("local") == Held(1, sum(len(ledger.blobs.get(key) or b"") for key in keys[2:]))
 
-    def test_a_job_that_has_been_met_is_not_looked_at_again(self, tmp_path: Path) -> None:
-        blobs = Counting(tmp_path / "store")
-        ledger = Ledger(blobs)
+    def test_a_job_that_has_been_met_is_not_looked_at_again(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         for _ in range(20):
             ledger.cancel(accepted(ledger))
         held = ledger.held("local")
-        blobs.asked = 0
+        monkeypatch.setattr(ledger.blobs, "size", _unasked)
         assert ledger.held("local") == held
-        assert blobs.asked == 0
+
+
+def test_jobs_that_have_ended_cost_no_look_each(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        ledger.cancel(accepted(ledger))
+    at_work = accepted(ledger)
+    monkeypatch.setattr(ledger.blobs, "size", _unasked)
+    monkeypatch.setattr(ledger.blobs, "modified", _unasked)
+    assert list(ledger.open_jobs()) == [("local", at_work.id)]
+    assert ledger.sweep(DAY) == 0
+
+
+def _unasked(key: str) -> int:
+    raise AssertionError(key)
 
 
 class TestInteractive:
