@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-_NEEDED = "ip", "iptables", "nsenter", "unshare"
+_NEEDED = "ip", "iptables", "nsenter", "setpriv", "unshare"
 _PREFIX_BITS = 24
 _CLONE_NEWNET = 0x40000000
 
@@ -47,7 +47,8 @@ class Host:
 
     def command(self, command: Sequence[str]) -> list[str]:
         """What runs `command` on this host, as the process that it is started as."""
-        return ["nsenter", f"--target={self.holder}", "--net", "--uts", "--", *command]
+        there = ["nsenter", f"--target={self.holder}", "--net", "--uts", "--"]
+        return ["setpriv", "--pdeathsig=KILL", *there, *command]  # it ends with this process, as the holder does
 
     def run(self, *command: str) -> str:
         """What the command prints."""

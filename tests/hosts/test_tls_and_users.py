@@ -4,7 +4,8 @@ import asyncio
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from kombu.exceptions import OperationalError
@@ -17,7 +18,7 @@ from glyphq.broker import BULK_QUEUE, create_celery, send_drain
 from glyphq.client import Client
 from glyphq.progress import EVENTS, open_redis
 from glyphq.settings import Settings
-from tests.faults.stack import ROOT, until
+from tests.faults.stack import PATIENCE_SECONDS, ROOT, until
 from tests.hosts.cluster import ADDRESSES, REDIS_PORT, Cluster
 from tests.hosts.conftest import Run
 
@@ -57,28 +58,37 @@ def test_celery_refuses_an_authority_that_the_system_does_not_know(running: Clus
     app.close()
 
 
+@asynccontextmanager
+async def listening(url: str) -> AsyncIterator[Events]:
+    events = Events(url)
+    running = asyncio.create_task(events.run())
+    try:
+        yield events
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
 def test_events_refuse_another_authority(mistrusted: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def listen() -> None:
-        listening = asyncio.create_task(Events(mistrusted).run())
-        while REFUSED not in caplog.text:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)  # of a line in a log there is no event
-        listening.cancel()
+    async def refused() -> None:
+        async with listening(mistrusted):
+            while REFUSED not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)  # of a line in a log there is no event
 
     with caplog.at_level(logging.WARNING):
-        asyncio.run(asyncio.wait_for(listen(), 30))
+        asyncio.run(asyncio.wait_for(refused(), PATIENCE_SECONDS))
 
 
 def test_events_come_by_tls(running: Cluster) -> None:
-    async def listen() -> None:
-        events = Events(running.redis_url("api"))
-        listening = asyncio.create_task(events.run())
-        with events.watching("some-job") as moved, running.redis("worker") as redis:
-            while not moved.is_set():
-                redis.publish(EVENTS, "some-job")
-                await asyncio.sleep(0.01)
-        listening.cancel()
+    async def heard() -> None:
+        async with listening(running.redis_url("api")) as events:
+            with events.watching("some-job") as moved, running.redis("worker") as redis:
+                while not moved.is_set():  # it may not have subscribed yet
+                    redis.publish(EVENTS, "some-job")
+                    await asyncio.sleep(0.01)
 
-    asyncio.run(asyncio.wait_for(listen(), 30))
+    asyncio.run(asyncio.wait_for(heard(), PATIENCE_SECONDS))
 
 
 def test_a_worker_that_trusts_another_authority_says_so(running: Cluster, mistrusted: str) -> None:
@@ -99,7 +109,7 @@ def test_users_are_denied_nothing_that_their_programs_do(running: Cluster, clien
         redis.flushdb()  # and neither does telling Redis everything anew
         undisturbed.is_kept(client, client.submit(undisturbed.archive).id)
         client.delete(client.cancel(client.submit(undisturbed.archive).id).id)
-        assert health_of(running, "worker-1").returncode == 0
+        until(lambda: health_of(running, "worker-1").returncode == 0, "the worker is healthy")
         assert redis.acl_log() == []
 
 
