@@ -35,6 +35,10 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
+def programs(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
 def runnable(block: str) -> str:
     """The block without what is run elsewhere; of `make`, that there is such a target."""
     lines = []
@@ -69,7 +73,12 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_commands_of_a_page_do_what_they_are_for(page: Path, clone: Path, service: EmbeddedService) -> None:
+    here = clone / "blocks"
+    here.mkdir()
+    for number, program in enumerate(programs(page)):
+        (here / f"{number}.py").write_text(program.replace(WRITTEN_AT, service.url))
     script = "\n".join(map(runnable, blocks(page))).replace(WRITTEN_AT, service.url)
+    script += "".join(f"\n.venv/bin/python blocks/{each.name}" for each in sorted(here.iterdir()))
     variables = {**os.environ, "GLYPHQ_SERVER": service.url, "GLYPHQ_STORE_URL": f"file://{service.store}"}
     done = subprocess.run(
         ["bash", "-euxo", "pipefail", "-c", script],
