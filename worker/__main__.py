@@ -4,16 +4,19 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
 import warnings
+from contextlib import ExitStack
+from pathlib import Path
 
 # One thread a process, for a core holds one process. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from glyphq.broker import BULK_QUEUE, INTERACTIVE_QUEUE, create_celery
 from glyphq.errors import GlyphqError
+from glyphq.logs import set_up_logging
 from glyphq.settings import Settings
 from glyphq.vision.checkpoint import SHIPPED, read_weights
-from worker.tasks import register
 
 
 def main() -> None:
@@ -22,18 +25,32 @@ def main() -> None:
         "--concurrency", type=int, default=len(os.sched_getaffinity(0)), help="worker processes; one a core"
     )
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings()
+    set_up_logging(settings.log_format)
     logging.getLogger("celery").setLevel(logging.WARNING)  # it has two lines for each task
     # It warns root, for fear of pickled messages; these are JSON alone.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-    settings = Settings()
     try:  # before anything is forked, and without torch, which must not run in a process that forks
         read_weights(settings.model or SHIPPED)
     except GlyphqError as error:
         sys.exit(f"error: {error.detail}")
+    with ExitStack() as stack:
+        if settings.metrics_port:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="glyphq-metrics-"))
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # prometheus_client looks for it once, when it is imported
+            from worker.exposition import serve_metrics
+
+            serve_metrics(settings, Path(folder))
+        _work(settings, arguments.concurrency)
+
+
+def _work(settings: Settings, concurrency: int) -> None:
+    """Until told to end."""
+    from worker.tasks import register
+
     app = create_celery(settings)
     register(app, settings)
-    options = ["--pool=prefork", f"--concurrency={arguments.concurrency}", f"--queues={INTERACTIVE_QUEUE},{BULK_QUEUE}"]
+    options = ["--pool=prefork", f"--concurrency={concurrency}", f"--queues={INTERACTIVE_QUEUE},{BULK_QUEUE}"]
     app.worker_main(
         [
             "--quiet",

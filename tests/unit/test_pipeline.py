@@ -20,13 +20,14 @@ from glyphq.blobs import open_blobs
 from glyphq.broker import create_celery
 from glyphq.dispatch import Dispatcher, waiting
 from glyphq.errors import StoreError
-from glyphq.jobs import Job, JobState, Kind, Model, Options
+from glyphq.jobs import Job, JobState, Kind, Lane, Model, Options
 from glyphq.ledger import Ledger, index_key, input_key, result_key, write_index
 from glyphq.progress import Progress
 from glyphq.settings import Settings
 from glyphq.vision.engine import Engine, open_engine
 from worker import pipeline
 from worker.lane import InteractiveLane
+from worker.metrics import Stages
 from worker.process import Process
 
 SCANS = {sample.filename: sample.png for sample in samples.draw(6, seed=4)}  # two chunks of three
@@ -298,7 +299,7 @@ class TestDrain:
         lane = NeverEmpty(watch=lambda: None, rest=lambda: None, served_from=0.0)
         process = SimpleNamespace(settings=SimpleNamespace(lease_seconds=1e6), lane=lane)
         for _ in range(250):  # small chunks
-            with pipeline._Pulse(process, lambda: True, serves=True) as pulse:
+            with pipeline._Pulse(process, lambda: True, Stages(Lane.BULK), serves=True) as pulse:
                 for _ in range(4):
                     pass_time(0.1)
                     pulse()
@@ -314,7 +315,7 @@ def test_a_process_that_is_stuck_at_one_image_ends_itself_and_says_where() -> No
         "process = SimpleNamespace(settings=SimpleNamespace(lease_seconds=30))\n"
         "def stuck_image():\n"
         "    threading.Event().wait(30)\n"
-        "with pipeline._Pulse(process, lambda: True):\n"
+        "with pipeline._Pulse(process, lambda: True, pipeline.Stages('bulk')):\n"
         "    stuck_image()\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
