@@ -21,8 +21,9 @@ from redis import RedisError
 
 from api.together import Together
 from glyphq.broker import BULK_QUEUE, INTERACTIVE_QUEUE, sent_with
+from glyphq.callbacks import DeliveryState
 from glyphq.jobs import Job, Lane
-from glyphq.metrics import REGISTRY
+from glyphq.metrics import RECOVERIES, RECOVERY_ACTIONS, REGISTRY
 from glyphq.progress import Load, open_progress
 from glyphq.settings import Settings
 
@@ -52,6 +53,13 @@ CALLBACKS = Counter(
     ["state"],
     registry=REGISTRY,
 )
+_KNOWN_LABELS: dict[Counter, Sequence[str | int]] = {
+    JOBS_ACCEPTED: list(Lane),
+    IMAGES_ACCEPTED: list(Lane),
+    CALLBACKS: list(DeliveryState),
+    CONNECTIONS_REFUSED: [400, 408, 431, 503],
+    RECOVERIES: RECOVERY_ACTIONS,
+}
 REDIS_ERRORS = Counter("glyphq_redis_errors", "Times that Redis did not answer /metrics.", registry=REGISTRY)
 
 
@@ -65,6 +73,9 @@ class Exposition:
 
     def __init__(self, settings: Settings) -> None:
         disable_created_metrics()  # each counter would have a second line, with the time of this process' start
+        for counter, values in _KNOWN_LABELS.items():
+            for value in values:
+                counter.labels(value)  # from 0 on: a counter that begins at 1 has no rate
         own = CollectorRegistry()
         own.register(_Redis(settings))
         ProcessCollector(registry=own)

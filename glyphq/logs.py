@@ -5,10 +5,11 @@ here goes with every record of the same task or thread, and with those of thread
 """
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Literal, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -19,7 +20,12 @@ _BOUND = {"job_id": _JOB_ID, "request_id": _REQUEST_ID}
 
 def set_up_logging(form: Literal["text", "json"]) -> None:
     """Write records from INFO on to standard error. Whatever is forked later writes like this."""
-    handler = logging.StreamHandler()
+    logging.basicConfig(level=logging.INFO, handlers=[handler_of(form, sys.stderr)])
+
+
+def handler_of(form: Literal["text", "json"], stream: TextIO) -> logging.Handler:
+    """Writes records to `stream`, with what is bound."""
+    handler = logging.StreamHandler(stream)
     if form == "json":
         fields, names = ("levelname", "name", "message", "process"), {"levelname": "level", "name": "logger"}
         formatter: logging.Formatter = JsonFormatter(fields, rename_fields=names, timestamp="time")
@@ -27,7 +33,7 @@ def set_up_logging(form: Literal["text", "json"]) -> None:
         formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s%(bound)s")
     handler.setFormatter(formatter)
     handler.addFilter(_add_bound if form == "json" else _add_bound_text)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    return handler
 
 
 def bind_job(job_id: str | None) -> None:

@@ -49,6 +49,9 @@ RECOVERIES = Counter(
     ["action"],
     registry=REGISTRY,
 )
+RECOVERY_ACTIONS = (
+    "chunk_resent", "drain_sent", "progress_rebuilt", "end_made", "end_told", "store_pass", "erased"
+)  # fmt: skip
 
 
 def count_rows(counts: Counts) -> None:

@@ -178,7 +178,8 @@ def _answer(process: Process, taken: Sequence[Waiting], stages: Stages, pulse: C
         process.ledger.finish_interactive(zip(jobs, answers, strict=True), process.model)
     with stages.timed("report"):
         process.progress.settle(taken)
-    log.info("answered %s", ", ".join(f"job {job.id} (request {job.request_id})" for job in jobs))
+    if jobs:
+        log.info("answered %s", ", ".join(f"job {job.id} (request {job.request_id})" for job in jobs))
 
 
 def classify(
