@@ -23,7 +23,7 @@ from api.together import Together
 from glyphq.broker import BULK_QUEUE, INTERACTIVE_QUEUE, sent_with
 from glyphq.callbacks import DeliveryState
 from glyphq.jobs import Job, Lane
-from glyphq.metrics import RECOVERIES, RECOVERY_ACTIONS, REGISTRY
+from glyphq.metrics import RECOVERIES, RECOVERY_ACTIONS, REGISTRY, begin_counting
 from glyphq.progress import Load, open_progress
 from glyphq.settings import Settings
 
@@ -73,9 +73,10 @@ class Exposition:
 
     def __init__(self, settings: Settings) -> None:
         disable_created_metrics()  # each counter would have a second line, with the time of this process' start
+        begin_counting()
         for counter, values in _KNOWN_LABELS.items():
             for value in values:
-                counter.labels(value)  # from 0 on: a counter that begins at 1 has no rate
+                counter.labels(value)
         own = CollectorRegistry()
         own.register(_Redis(settings))
         ProcessCollector(registry=own)

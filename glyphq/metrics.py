@@ -5,9 +5,11 @@ all. Making one decides how its value is kept, by PROMETHEUS_MULTIPROC_DIR: a wo
 it imports this module. No label holds an owner, a job or a name that somebody chose.
 """
 
+from itertools import product
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from glyphq.jobs import Counts, Job, JobState
+from glyphq.jobs import Counts, Job, JobState, Lane, RowStatus
 
 REGISTRY = CollectorRegistry()
 """Of this process; prometheus_client's own has what this Python adds to it."""
@@ -54,9 +56,18 @@ RECOVERY_ACTIONS = (
 )  # fmt: skip
 
 
+def begin_counting() -> None:
+    """Have what can be counted be 0 from the start: Prometheus finds no rate in a counter that begins at 1."""
+    for status in RowStatus:
+        IMAGES.labels(status)
+    for lane, outcome in product(Lane, (JobState.COMPLETED, JobState.CANCELLED)):
+        JOBS_ENDED.labels(lane, outcome)
+        JOB_SECONDS.labels(lane)
+
+
 def count_rows(counts: Counts) -> None:
     """Rows that have just been stored."""
-    for status in ("classified", "blank", "rejected", "cancelled"):
+    for status in RowStatus:
         IMAGES.labels(status).inc(getattr(counts, status))
 
 

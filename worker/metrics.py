@@ -7,9 +7,11 @@ from contextlib import contextmanager
 
 from prometheus_client import Gauge, Histogram
 
+from glyphq import metrics
 from glyphq.jobs import Lane, Model
 from glyphq.metrics import REGISTRY
 
+STAGES = "claim", "read", "decode", "predict", "answer", "store", "report"
 STAGE_SECONDS = Histogram(
     "glyphq_stage_duration_seconds",
     "Of one batch, in each stage: claim (lease and record), read (from the store), decode (unpack, decode, normalize), "
@@ -34,8 +36,13 @@ _PROCESSES = Gauge(
 )
 
 
-def count_process(model: Model) -> None:
-    """This process has its model, and counts until it ends."""
+def begin_counting(model: Model) -> None:
+    """This process has its model, and has done nothing yet."""
+    metrics.begin_counting()
+    for lane in Lane:
+        BATCH_IMAGES.labels(lane)
+        for stage in STAGES:
+            STAGE_SECONDS.labels(stage, lane)
     _PROCESSES.labels(model.digest, model.engine).set(1)
 
 

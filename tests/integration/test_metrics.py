@@ -24,6 +24,7 @@ from glyphq.keys import Keys
 from glyphq.local_blobs import LocalBlobs
 from tests.faults.stack import ROOT, alive, free_port, until
 from tests.integration.conftest import halted, zip_of
+from worker.metrics import STAGES
 
 PROCESSES = 2
 STATUSES = "classified", "blank", "rejected", "cancelled"
@@ -125,7 +126,7 @@ def test_what_is_counted_is_what_the_tables_say(measured: Measured, client: Clie
         assert later.since(worker, "glyphq_batch_images_sum", lane=lane) == seen
         assert later.since(worker, "glyphq_jobs_ended_total", lane=lane, outcome="completed") == 1
         assert later.since(worker, "glyphq_job_duration_seconds_sum", lane=lane) > 0
-        for stage in ("claim", "read", "decode", "predict", "answer", "store", "report"):
+        for stage in STAGES:
             assert later.since(worker, "glyphq_stage_duration_seconds_sum", lane=lane, stage=stage) > 0
     until(lambda: measured.api().since(api, "glyphq_images_accepted_total") == 23, "the API's second has passed")
     told = measured.api()

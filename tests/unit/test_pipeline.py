@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from glyphq.dispatch import Dispatcher, waiting
 from glyphq.errors import StoreError
 from glyphq.jobs import Job, JobState, Kind, Lane, Model, Options
 from glyphq.ledger import Ledger, index_key, input_key, result_key, write_index
+from glyphq.logs import handler_of
 from glyphq.progress import Progress
 from glyphq.settings import Settings
 from glyphq.vision.engine import Engine, open_engine
@@ -48,7 +50,7 @@ def process(tmp_path: Path, server: str, redis: Redis, engine: Engine) -> Proces
     return Process("test", settings, ledger, progress, dispatcher, engine, model, 1.5, lane)
 
 
-def submitted(process: Process, content: bytes | None = None, options: Options | None = None) -> Job:
+def submitted(process: Process, content: bytes | None = None, options: Options | None = None, **more) -> Job:
     """A zip in the bulk lane, accepted and sent."""
     if content is None:
         buffer = io.BytesIO()
@@ -60,16 +62,16 @@ def submitted(process: Process, content: bytes | None = None, options: Options |
     chunks = write_index(index, index_zip(io.BytesIO(content), limits, "cp437").batches())
     process.ledger.blobs.create(input_key(job_id), content)
     process.ledger.blobs.create(index_key(job_id), index.getvalue())
-    return accepted(process, job_id, Kind.ZIP, content, chunks, archive_limits=asdict(limits), options=options)
+    return accepted(process, job_id, Kind.ZIP, content, chunks, options, archive_limits=asdict(limits), **more)
 
 
-def asked(process: Process, scan: bytes, options: Options | None = None) -> Job:
+def asked(process: Process, scan: bytes, options: Options | None = None, **more) -> Job:
     """A single image in the interactive lane, accepted and waiting."""
     index = io.BytesIO()
     chunks = write_index(index, iter([raw_batch(["a.png"], [0], [len(scan)])]))
     inline_index = index.getvalue()[chunks[0].offset :]
-    more = {"inline_index": inline_index, "inline_input": scan, "options": options}
-    return accepted(process, str(uuid7()), Kind.IMAGE, scan, chunks, **more)
+    inline = {"inline_index": inline_index, "inline_input": scan}
+    return accepted(process, str(uuid7()), Kind.IMAGE, scan, chunks, options, **inline, **more)
 
 
 def accepted(
@@ -304,6 +306,23 @@ class TestDrain:
                     pass_time(0.1)
                     pulse()
         assert 180 < clock <= 201  # 100 of them the images' own
+
+
+@pytest.mark.parametrize("lane", ["bulk", "interactive"])
+def test_an_error_that_nobody_foresaw_is_logged_with_job_and_request(process, monkeypatch, lane) -> None:
+    monkeypatch.setattr(pipeline, "decode", raising(MemoryError("unforeseen")))
+    stream = io.StringIO()
+    handler = handler_of("json", stream)
+    monkeypatch.setattr(pipeline.log, "handlers", [handler])
+    if lane == "bulk":
+        job = submitted(process, request_id="request-1")
+        work(process, job, 0)
+    else:
+        job = asked(process, SCANS["scan-00000.png"], request_id="request-1")
+        pipeline.drain(process)
+    [error] = [record for line in stream.getvalue().splitlines() if "exc_info" in (record := json.loads(line))]
+    assert (error["job_id"], error["request_id"]) == (job.id, "request-1")
+    assert "MemoryError: unforeseen" in error["exc_info"]
 
 
 def test_a_process_that_is_stuck_at_one_image_ends_itself_and_says_where() -> None:
