@@ -22,7 +22,7 @@ from glyphq.settings import Settings
 def serve_metrics(settings: Settings, folder: Path) -> None:
     """From now on, what processes keep in `folder`. Ends this process where the port is taken."""
     registry = CollectorRegistry()
-    registry.register(_Processes(folder))
+    registry.register(Processes(folder))
     try:
         server, _ = start_http_server(settings.metrics_port, settings.metrics_host, registry)
     except OSError as error:
@@ -33,8 +33,8 @@ def serve_metrics(settings: Settings, folder: Path) -> None:
     os.register_at_fork(after_in_child=server.socket.close)  # else a process that outlives this one keeps the port
 
 
-class _Processes(Collector):
-    """What all processes of this worker have counted, those that have ended too."""
+class Processes(Collector):
+    """What all processes of this worker have counted in `folder`, those that have ended too."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._ended = folder, 0
