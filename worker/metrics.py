@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from prometheus_client import Gauge, Histogram
 
@@ -77,4 +78,9 @@ class Stages:
     def observe(self) -> None:
         """The batch is through."""
         for stage, seconds in self._seconds.items():
-            STAGE_SECONDS.labels(stage, self.lane).observe(seconds)
+            _stage_seconds(stage, self.lane).observe(seconds)
+
+
+@cache
+def _stage_seconds(stage: str, lane: Lane) -> Histogram:
+    return STAGE_SECONDS.labels(stage, lane)
