@@ -33,20 +33,16 @@ def test_calls_are_timed_and_answered(tmp_path: Path) -> None:
     assert b"glyphq_store_errors_total" in generate_latest(REGISTRY)
 
 
-@pytest.mark.parametrize("operation", ["get", "list", "write"])
+@pytest.mark.parametrize("operation", ["get", "list", "commit"])
 def test_errors_are_counted_and_raised(tmp_path: Path, operation: str) -> None:
     blobs = open_blobs(f"file://{tmp_path}/store")
+    (tmp_path / "store" / "a").write_bytes(b"no folder")
+    calls = {
+        "get": lambda: blobs.get("not//a key"),
+        "list": lambda: list(blobs.list("a")),
+        "commit": blobs.writer("a/below").commit,
+    }
     before = told("glyphq_store_errors_total", operation)
     with pytest.raises(StoreError):
-        if operation == "get":
-            blobs.get("not//a key")
-        elif operation == "list":
-            (tmp_path / "store" / "a").touch()
-            list(blobs.list("a"))
-        else:
-            writer = blobs.writer("b")
-            writer._writer._file.close()  # type: ignore[attr-defined]
-            writer._writer._file = Path("/dev/full").open("wb", buffering=0)  # type: ignore[attr-defined]  # noqa: SIM115
-            with writer:
-                writer.write(b"more than there is room for")
+        calls[operation]()
     assert told("glyphq_store_errors_total", operation) == before + 1
