@@ -40,7 +40,7 @@ def test_errors_are_counted_and_raised(tmp_path: Path, operation: str) -> None:
     calls = {
         "get": lambda: blobs.get("not//a key"),
         "list": lambda: list(blobs.list("a")),
-        "commit": blobs.writer("a/below").commit,
+        "commit": lambda: blobs.writer("a/below").commit(),
     }
     before = told("glyphq_store_errors_total", operation)
     with pytest.raises(StoreError):
