@@ -23,7 +23,7 @@ PEERS := litserve mosec
 PEERS_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-crash serve test test-faults test-browser soak fuzz screenshots debian check audit lock bench bench-peers bench-training train export evaluate card clean
+.PHONY: help demo demo-crash serve test test-faults test-browser compose-test soak fuzz screenshots debian check audit lock bench bench-peers bench-training train export evaluate card clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test-faults: $(VENV)/development debian  ## break a service in every way there i
 
 test-browser: $(VENV)/development debian  ## use the page as people do, in Chromium
 	$(BIN)/pytest tests/browser $(PYTEST_ARGS)
+
+compose-test: $(VENV)/development  ## build the images, and break the stack of docker-compose.yml, where there is a Docker engine
+	$(BIN)/pytest tests/compose -s -rs $(PYTEST_ARGS)
 
 screenshots: $(VENV)/development debian  ## each view of the page, light and dark, narrow and wide, into docs/screenshots
 	$(BIN)/python -m tests.browser.screenshots

@@ -37,6 +37,8 @@ def main() -> None:
         sys.exit("error: the socket of --fd has to be one of TCP.")
     if listener is not None and not ip_address(listener.getsockname()[0]).is_loopback:
         settings = settings.model_copy(update={"host": listener.getsockname()[0]})  # whatever the settings say
+    if listener is None:
+        print(f"glyphq will be at {url_of(settings.host, settings.port)}", flush=True)
     if settings.keys_required:
         _print_first_key(settings)
     _make_room_for_files(2 * settings.max_connections + _OTHER_FILES)

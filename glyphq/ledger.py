@@ -24,7 +24,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from glyphq import results
-from glyphq.archive import INDEX_SCHEMA, ArchiveLimits, index_zip
+from glyphq.archive import ArchiveLimits, index_zip
 from glyphq.blobs import Blobs
 from glyphq.callbacks import callback_key, first_delivery
 from glyphq.errors import (
@@ -36,6 +36,7 @@ from glyphq.errors import (
     RowNotFound,
     StoreError,
 )
+from glyphq.index import INDEX_SCHEMA
 from glyphq.jobs import Chunk, Counts, End, Job, JobState, Model
 from glyphq.metrics import DAMAGED_OBJECTS, count_end, count_rows
 from glyphq.seals import seal, unseal

@@ -488,6 +488,10 @@ class Progress:
             workers=len(self.workers()),
         )
 
+    def next_message(self, queue: str) -> str | None:
+        """What a worker takes next from a queue of Celery, as text."""
+        return cast("str | None", self.redis.lindex(queue, -1))
+
     def clock_difference(self) -> float:
         """By how many seconds Redis' clock is ahead of this machine's."""
         seconds, microseconds = self.redis.time()

@@ -1,4 +1,4 @@
-"""`python -m worker [--concurrency N]`: check the model, then become a Celery worker for both queues."""
+"""`python -m worker [--concurrency N] [--beat FILE]`: check the model, then become a Celery worker for both queues."""
 
 import argparse
 import logging
@@ -24,6 +24,9 @@ def main() -> None:
     parser.add_argument(
         "--concurrency", type=int, default=len(os.sched_getaffinity(0)), help="worker processes; one a core"
     )
+    parser.add_argument(
+        "--beat", type=Path, metavar="FILE", help="written once a second, for `python -m worker.health`"
+    )
     arguments = parser.parse_args()
     settings = Settings()
     set_up_logging(settings.log_format)
@@ -41,15 +44,18 @@ def main() -> None:
             from worker.exposition import serve_metrics
 
             serve_metrics(settings, Path(folder))
-        _work(settings, arguments.concurrency)
+        _work(settings, arguments.concurrency, arguments.beat)
 
 
-def _work(settings: Settings, concurrency: int) -> None:
+def _work(settings: Settings, concurrency: int, beat: Path | None) -> None:
     """Until told to end."""
+    from worker.consumer import beat_into
     from worker.tasks import register
 
     app = create_celery(settings)
     register(app, settings)
+    if beat:
+        beat_into(beat, app)
     options = ["--pool=prefork", f"--concurrency={concurrency}", f"--queues={INTERACTIVE_QUEUE},{BULK_QUEUE}"]
     app.worker_main(
         [

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from redis import RedisError
 
 from glyphq import results
-from glyphq.archive import INDEX_SCHEMA, contents
 from glyphq.charset_rules import CharsetRule, charset_chooser, parse_rules
+from glyphq.contents import contents
 from glyphq.errors import DamagedObject, GlyphqError, JobNotFound
+from glyphq.index import INDEX_SCHEMA
 from glyphq.jobs import Job, Kind, Lane, Reason, Rejection, RowStatus, Sign
 from glyphq.labels import LABELS, charset_classes
 from glyphq.logs import bind_request, bound

@@ -51,25 +51,28 @@ class Engine(Protocol):
 
 
 def open_engine(choice: str = "auto", folder: Path | None = None) -> Engine:
-    """The engine `torch` or `openvino`, or with `auto` OpenVINO where it is installed, with the model in `folder`.
+    """The engine `torch` or `openvino` with the model in `folder`.
 
-    Without a folder it is the shipped model. Raises ModelError as `load_network` does, and SetupError when OpenVINO is
-    asked for and is not installed.
+    `auto` is PyTorch where that finds a GPU, else OpenVINO where it is installed. Without a folder it is the shipped
+    model. Raises ModelError as `load_network` does, and SetupError when OpenVINO is asked for and is not installed.
     """
     torch.set_num_threads(1)
     installed = importlib.util.find_spec("openvino") is not None
     if choice == "openvino" and not installed:
         raise SetupError("The engine openvino is not installed. Install glyphq[worker], or set GLYPHQ_ENGINE=torch.")
     network, _ = load_network(folder or SHIPPED)
-    return OpenVinoEngine(network) if choice != "torch" and installed else TorchEngine(network)
+    if choice == "openvino" or (choice == "auto" and installed and not torch.cuda.is_available()):
+        return OpenVinoEngine(network)
+    return TorchEngine(network)
 
 
 class TorchEngine:
-    """Eager PyTorch in float32."""
+    """Eager PyTorch in float32, on a GPU where it finds one."""
 
     def __init__(self, network: Network) -> None:
-        self.name = f"torch {torch.__version__.split('+')[0]} f32 cpu"
-        self._network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.name = f"torch {torch.__version__.split('+')[0]} f32 {self._device.type}"
+        self._network = network.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
         self._shapes = _same_to_the_bit(dict.fromkeys(SHAPES, self._compute))
 
     def logits(self, pictures: Pictures) -> Logits:
@@ -77,7 +80,7 @@ class TorchEngine:
 
     def _compute(self, batch: Pictures) -> Logits:
         with torch.inference_mode():
-            logits: Logits = self._network(torch.from_numpy(batch)).numpy()
+            logits: Logits = self._network(torch.from_numpy(batch).to(self._device)).cpu().numpy()
         return logits
 
 

@@ -147,6 +147,7 @@ class Stack:
     url: str
     redis_url: str
     log: Path
+    beat: Path
 
     @property
     def programs(self) -> tuple[Program, ...]:
@@ -202,7 +203,7 @@ class Stack:
 def stack(folder: Path, *, store: Path | None = None, variables: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """A service whose three programs have not been started yet; at the end they are killed."""
     (folder / "faults").mkdir(parents=True)
-    log = folder / "log"
+    log, beat = folder / "log", folder / "beat"
     port, redis_port = free_port(), free_port()
     redis_url = f"redis://127.0.0.1:{redis_port}/0"
     environment = {
@@ -220,6 +221,7 @@ def stack(folder: Path, *, store: Path | None = None, variables: Mapping[str, st
         redis_server(), "--port", str(redis_port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
         "--maxmemory-policy", "noeviction", "--dir", str(folder), "--loglevel", "warning",
     ]  # fmt: skip
+    worker_command = [sys.executable, "-m", "worker", "--concurrency", "2", "--beat", str(beat)]
     with ExitStack() as exits:
         output = exits.enter_context(log.open("wb"))
         made = Stack(
@@ -227,10 +229,11 @@ def stack(folder: Path, *, store: Path | None = None, variables: Mapping[str, st
             store or folder / "store",
             Program("redis", redis_command, environment, output),
             Program("api", [sys.executable, "-m", "api"], environment, output),
-            Program("worker", [sys.executable, "-m", "worker", "--concurrency", "2"], environment, output),
+            Program("worker", worker_command, environment, output),
             f"http://127.0.0.1:{port}",
             redis_url,
             log,
+            beat,
         )
         for program in made.programs:
             exits.callback(lambda ended=program: ended.running and ended.kill())

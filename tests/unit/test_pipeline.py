@@ -16,11 +16,12 @@ from redis import Redis
 from uuid_utils import uuid7
 
 from glyphq import results, samples
-from glyphq.archive import index_zip, raw_batch
+from glyphq.archive import index_zip
 from glyphq.blobs import open_blobs
 from glyphq.broker import create_celery
 from glyphq.dispatch import Dispatcher, waiting
 from glyphq.errors import StoreError
+from glyphq.index import raw_batch
 from glyphq.jobs import Job, JobState, Kind, Lane, Model, Options
 from glyphq.ledger import Ledger, index_key, input_key, result_key, write_index
 from glyphq.logs import handler_of
