@@ -6,11 +6,19 @@ Two stores keep them: `glyphq.local_blobs` in a folder, `glyphq.object_blobs` in
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, NamedTuple, Protocol, Self
 
 from glyphq.errors import SetupError, StoreError
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+
+
+class Entry(NamedTuple):
+    """One object in a listing: its size in bytes, and when it last changed, in seconds since the epoch."""
+
+    key: str
+    size: int
+    modified: float
 
 
 class Blobs(Protocol):
@@ -48,8 +56,14 @@ class Blobs(Protocol):
     def size(self, key: str) -> int:
         """In bytes; 0 where there is no object."""
 
+    def sizes(self, keys: Iterable[str]) -> tuple[int, ...]:
+        """In bytes, in the order of the keys; as `size`."""
+
     def list(self, prefix: str) -> Iterator[str]:
         """The keys below the folder `prefix`, folder by folder, each in the order of its names."""
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """As `list`, with what a listing says of each object."""
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names of the folders right below `prefix`, in order."""

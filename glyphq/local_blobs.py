@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from glyphq.blobs import checked_key, is_key
+from glyphq.blobs import Entry, checked_key, is_key
 from glyphq.errors import StoreError, StoreFull
 
 _STAGING = ".staging"
@@ -101,6 +101,9 @@ class LocalBlobs:
         except FileNotFoundError:
             return 0
 
+    def sizes(self, keys: Iterable[str]) -> tuple[int, ...]:
+        return tuple(map(self.size, keys))
+
     def list(self, prefix: str) -> Iterator[str]:
         """Also of empty files."""
         try:
@@ -116,6 +119,15 @@ class LocalBlobs:
                 yield from self.list(key)
             else:
                 yield key
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        for key in self.list(prefix):
+            try:
+                with _disk_errors(key):
+                    found = self._path(key).stat()
+            except FileNotFoundError:  # deleted meanwhile
+                continue
+            yield Entry(key, found.st_size, found.st_mtime)
 
     def folders(self, prefix: str) -> Iterator[str]:
         with suppress(FileNotFoundError), _disk_errors(prefix):

@@ -7,7 +7,7 @@ from typing import BinaryIO, Self
 
 from prometheus_client import Counter, Histogram
 
-from glyphq.blobs import Blobs, BlobWriter
+from glyphq.blobs import Blobs, BlobWriter, Entry
 from glyphq.errors import StoreError
 from glyphq.metrics import STORE_ERRORS, STORE_SECONDS
 
@@ -54,9 +54,17 @@ class MeasuredBlobs:
         with _measured("size"):
             return self._blobs.size(key)
 
+    def sizes(self, keys: Iterable[str]) -> tuple[int, ...]:
+        with _measured("sizes"):
+            return self._blobs.sizes(keys)
+
     def list(self, prefix: str) -> Iterator[str]:
         with STORE_ERRORS.labels("list").count_exceptions(StoreError):
             yield from self._blobs.list(prefix)
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        with STORE_ERRORS.labels("entries").count_exceptions(StoreError):
+            yield from self._blobs.entries(prefix)
 
     def folders(self, prefix: str) -> Iterator[str]:
         with STORE_ERRORS.labels("folders").count_exceptions(StoreError):

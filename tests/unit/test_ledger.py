@@ -26,6 +26,7 @@ from glyphq.callbacks import callback_key
 from glyphq.errors import DamagedObject, IdempotencyMismatch, JobAlreadyEnded, JobNotFound, RowNotFound, StoreFull
 from glyphq.jobs import Counts, End, Job, JobState, Kind, Model, Options, Reason, Rejection, RowStatus
 from glyphq.ledger import (
+    Held,
     Ledger,
     chunk_of,
     data_prefix,
@@ -698,6 +699,40 @@ def ended_as(ledger: Ledger, job: Job) -> JobState:
     end = ledger.end(job)
     assert end is not None
     return end.outcome
+
+
+class TestHeld:
+    def test_it_is_the_bytes_of_records_and_inputs_and_the_zips_at_work(self, ledger: Ledger) -> None:
+        ended, at_work = accepted(ledger), accepted(ledger)
+        ledger.cancel(ended)
+        accepted(ledger, owner="other")
+        keys = [key for job in (ended, at_work) for key in (record_key("local", job.id), input_key(job.id))]
+        assert ledger.held("local") == Held(1, sum(len(ledger.blobs.get(key) or b"") for key in keys))
+        ledger.delete(ended)
+        assert ledger.held("local") == Held(1, sum(len(ledger.blobs.get(key) or b"") for key in keys[2:]))
+
+    def test_a_job_that_has_been_met_is_not_looked_at_again(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for _ in range(20):
+            ledger.cancel(accepted(ledger))
+        held = ledger.held("local")
+        monkeypatch.setattr(ledger.blobs, "size", _unasked)
+        assert ledger.held("local") == held
+
+
+def test_jobs_that_have_ended_cost_no_look_each(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        ledger.cancel(accepted(ledger))
+    at_work = accepted(ledger)
+    monkeypatch.setattr(ledger.blobs, "size", _unasked)
+    monkeypatch.setattr(ledger.blobs, "modified", _unasked)
+    assert list(ledger.open_jobs()) == [("local", at_work.id)]
+    assert ledger.sweep(DAY) == 0
+
+
+def _unasked(key: str) -> int:
+    raise AssertionError(key)
 
 
 class TestInteractive:
