@@ -22,7 +22,7 @@ from glyphq.client import Client
 from glyphq.embedded import EmbeddedService, embedded_service
 from glyphq.keys import Keys
 from glyphq.local_blobs import LocalBlobs
-from tests.faults.stack import ROOT, alive, free_port, until
+from tests.faults.stack import ROOT, free_port, until
 from tests.integration.conftest import halted, zip_of
 from worker.metrics import STAGES
 
@@ -147,10 +147,10 @@ def test_what_a_process_has_counted_stays_when_it_is_killed(measured: Measured, 
     assert len(processes) == PROCESSES
     for pid in processes:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: not any(alive(pid) for pid in processes), "they are dead")
+    ended = "glyphq_worker_processes_ended_total"
+    until(lambda: measured.worker().since(before, ended) == PROCESSES, "their deaths are told")
     until(lambda: measured.worker().value("glyphq_worker_processes") == PROCESSES, "others have taken their place")
     after = measured.worker()
-    assert after.since(before, "glyphq_worker_processes_ended_total") == PROCESSES
     assert after.value("glyphq_images_total") == before.value("glyphq_images_total")
     client.wait(client.submit(mixed).id)
     until(lambda: measured.worker().since(before, "glyphq_images_total") == 22, "the new ones count on")
