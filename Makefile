@@ -13,7 +13,7 @@ PORT ?= 8000
 PYTEST_ARGS ?=
 MINUTES ?= 60
 SEED ?= 7
-DEBIAN := chromium iproute2 iptables libfaketime redis-tools
+DEBIAN := chromium iproute2 iptables libfaketime prometheus redis-tools
 BENCH_ARGS ?= --json bench/results/latest.json
 
 VENV := .venv
@@ -68,11 +68,14 @@ soak: $(VENV)/development debian  ## break a service at random for MINUTES under
 fuzz: $(VENV)/development  ## hand made-up bytes for MINUTES to what reads strangers' zips, images, requests and names
 	$(BIN)/python -m tests.hostile.fuzz --minutes $(MINUTES) --seed $(SEED)
 
+# The package prometheus would run as a service: a test starts its own.
 debian:  # what tests need beside Python packages: installed by root on Debian, else named
 	@missing=$$(for package in $(DEBIAN); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && apt-get install -qq --no-install-recommends $$missing >/dev/null; \
+		apt-get update -qq && apt-get install -qq --no-install-recommends $$missing >/dev/null || exit; \
+		case "$$missing" in *prometheus*) \
+			service prometheus stop >/dev/null 2>&1; update-rc.d prometheus disable >/dev/null 2>&1 || :;; esac; \
 	else echo "Not installed, so that some tests are skipped:" $$missing; fi
 
 check: $(VENV)/development  ## lint, types, and who may import whom

@@ -33,8 +33,8 @@ class Blobs(Protocol):
         With `durable`, whatever stands under `key` afterwards, ours or not, survives a power cut.
         """
 
-    def create_all(self, objects: Mapping[str, bytes]) -> None:
-        """Store each unless something is there, all durably or none."""
+    def create_all(self, objects: Mapping[str, bytes]) -> frozenset[str]:
+        """Store each unless something is there, all durably or none. Answers the keys of those that are ours."""
 
     def writer(self, key: str) -> "BlobWriter":
         """For an object that arrives piece by piece: nothing is under its key until `commit`."""
@@ -104,7 +104,9 @@ class BlobWriter(Protocol):
 
 
 def open_blobs(url: str) -> Blobs:
-    """The store at `file:///FOLDER` or `s3://BUCKET/PREFIX`. Open it after the fork. Raises SetupError."""
+    """The store at `file:///FOLDER` or `s3://BUCKET/PREFIX`, measured. Open it after the fork. Raises SetupError."""
+    from glyphq.measured_blobs import MeasuredBlobs
+
     scheme, _, place = url.partition("://")
     if scheme == "s3":
         try:
@@ -112,10 +114,10 @@ def open_blobs(url: str) -> Blobs:
         except ImportError as error:
             raise SetupError(f"A store at s3:// takes the extra s3: pip install 'glyphq[s3]' ({error}).") from None
         bucket, _, prefix = place.partition("/")
-        return ObjectBlobs(bucket, prefix.strip("/"))
+        return MeasuredBlobs(ObjectBlobs(bucket, prefix.strip("/")))
     from glyphq.local_blobs import LocalBlobs
 
-    return LocalBlobs(Path(place))
+    return MeasuredBlobs(LocalBlobs(Path(place)))
 
 
 def is_key(text: str) -> bool:

@@ -4,6 +4,8 @@ Celery carries "chunk 42 of job J" and may lose or repeat it; the ledger makes b
 backend, no visibility timeout (kombu would keep a second retry engine in Redis) and Celery sends nothing twice.
 """
 
+import json
+from base64 import b64decode
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,6 +62,12 @@ def send_chunk(app: Celery, owner: str, job_id: str, chunk: int, sent: int) -> N
 def send_drain(app: Celery) -> None:
     """Ask some worker to answer what waits in the interactive lane. Raises as `send_chunk`."""
     _send(app, DRAIN, {}, INTERACTIVE_QUEUE)
+
+
+def sent_with(message: str) -> int:
+    """The time that was sent with a chunk's message, as it lies in Redis; 0 where there is none."""
+    _, arguments, _ = json.loads(b64decode(json.loads(message)["body"]))
+    return int(arguments.get("sent", 0))
 
 
 def _send(app: Celery, task: str, arguments: dict[str, object], queue: str) -> None:

@@ -38,6 +38,7 @@ from glyphq.errors import (
 )
 from glyphq.index import INDEX_SCHEMA
 from glyphq.jobs import Chunk, Counts, End, Job, JobState, Model
+from glyphq.metrics import DAMAGED_OBJECTS, count_end, count_rows
 from glyphq.seals import seal, unseal
 
 log = logging.getLogger(__name__)
@@ -260,6 +261,7 @@ class Ledger:
         part = job.chunks[chunk]
         message = job.inline_index or self.blobs.get_range(index_key(job.id), part.offset, part.length)
         if chunk_digest(message) != part.digest:
+            DAMAGED_OBJECTS.inc()
             raise DamagedObject(index_key(job.id), f"Chunk {chunk} of the index does not match its digest.")
         return pa.ipc.read_record_batch(pa.py_buffer(message), INDEX_SCHEMA)
 
@@ -325,10 +327,13 @@ class Ledger:
 
     # Results and ends.
 
-    def put_result(self, job: Job, chunk: int, data: bytes) -> None:
-        """Store a chunk's result unless a good one stands. Not fsynced: whoever creates the end does that."""
+    def put_result(self, job: Job, chunk: int, data: bytes) -> bool:
+        """Store a chunk's result unless a good one stands. Not fsynced: whoever creates the end does that. True: it is
+        the first.
+        """
         key, sealed = result_key(job.id, chunk), seal(data)
-        if not self.blobs.create(key, sealed, durable=False):
+        first = self.blobs.create(key, sealed, durable=False)
+        if not first:
             try:
                 unseal(key, self.blobs.get(key) or b"")
             except DamagedObject:
@@ -336,6 +341,7 @@ class Ledger:
                 self.blobs.replace(key, sealed)
         if not self.blobs.exists(record_key(job.owner, job.id)):
             self.blobs.delete_folder(data_prefix(job.id))
+        return first
 
     def result(self, job: Job, chunk: int) -> tuple[pa.RecordBatch, Model] | None:
         """A chunk's stored result, or None. Raises DamagedObject."""
@@ -378,18 +384,21 @@ class Ledger:
         ended = replace(done, outcome=JobState.CANCELLED, counts=counts)
         if not self._create_end(job, ended):
             raise JobAlreadyEnded(f"Job {job.id} ended just before it could be cancelled.")
+        count_rows(Counts(counts.total, cancelled=counts.cancelled))
         return ended
 
     def finish_interactive(self, answers: Iterable[tuple[Job, pa.RecordBatch]], model: Model) -> None:
         """End jobs of the interactive lane, durably and together: the rows of each ride inside its end."""
-        ended, ends = [], {}
+        ends = {}
         for job, rows in answers:
             counts, inline = results.counts(rows), results.serialize(rows, model)
             end = End(JobState.COMPLETED, counts, frozenset({0}), (model,), time.time(), inline)
-            ended.append(job)
-            ends[end_key(job.owner, job.id)] = _sealed_end(end)
-        self.blobs.create_all(ends)
-        for job in ended:
+            ends[end_key(job.owner, job.id)] = job, end
+        ours = self.blobs.create_all({key: _sealed_end(end) for key, (_, end) in ends.items()})
+        for key, (job, end) in ends.items():
+            if key in ours:
+                count_end(job, end.outcome, end.ended_at)
+                count_rows(end.counts)
             self._withdraw_if_deleted(job)
 
     def rows(
@@ -441,6 +450,8 @@ class Ledger:
 
     def _create_end(self, job: Job, end: End) -> bool:
         won = self.blobs.create(end_key(job.owner, job.id), _sealed_end(end))
+        if won:
+            count_end(job, end.outcome, end.ended_at)
         self._withdraw_if_deleted(job)
         return won
 

@@ -53,11 +53,10 @@ class ObjectBlobs:
                 return self.get(key) == data
         return True
 
-    def create_all(self, objects: Mapping[str, bytes]) -> None:
+    def create_all(self, objects: Mapping[str, bytes]) -> frozenset[str]:
         created = {key: self._at_once.submit(self.create, key, data) for key, data in objects.items()}
         try:
-            for each in created.values():
-                each.result()
+            return frozenset(key for key, each in created.items() if each.result())
         except StoreError:
             for key, each in created.items():
                 if each.exception() is None and each.result():

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
+from uuid import UUID
 
 from redis import Redis
 
@@ -33,6 +34,8 @@ _MEND_SECONDS = 60
 _TELL_SECONDS = 20  # longer than a callback may last
 _UNCLAIMED_MS = 30_000  # a message is lost when one sent this much later was claimed
 _UNCLAIMED_EMPTY_MS = 2_000  # or when it is this old and the queue is empty
+_TIMEOUT_SECONDS = 2.0
+_LOOKED_AT = 1000
 
 
 def _done(job_id: str) -> str:
@@ -289,6 +292,24 @@ class Waiting:
         return f"{self.owner}/{self.job_id}/{self.images}"
 
 
+@dataclass(frozen=True)
+class Load:
+    """What is open and what waits, in Redis' eyes. `now` is its clock in seconds."""
+
+    now: float
+    open_jobs: int
+    """With chunks to do."""
+    messages: dict[str, int]
+    """By queue."""
+    oldest_message: str | None
+    """Of the first queue."""
+    waiting_jobs: int
+    leased_jobs: int
+    waiting_since: float | None
+    """When the oldest job that waits in the interactive lane was handed in, by its id."""
+    workers: int
+
+
 class Progress:
     """All that Redis is asked. Methods raise redis.RedisError; `redis` decodes its answers to text.
 
@@ -442,6 +463,31 @@ class Progress:
         engines = cast("list[str | None]", self.redis.mget(names)) if names else []
         return {name.removeprefix(_WORKER): engine for name, engine in zip(names, engines, strict=True) if engine}
 
+    def load(self, queues: Sequence[str]) -> Load:
+        """Everything at once. Of what waits in the interactive lane, the oldest is looked for among those next in turn:
+        an owner's jobs are in turn by age.
+        """
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for key in (OPEN, WAITING, LEASED):
+                pipe.zcard(key)
+            pipe.zrange(WAITING, 0, _LOOKED_AT - 1)
+            pipe.lindex(queues[0], -1)
+            for queue in queues:
+                pipe.llen(queue)
+            (seconds, microseconds), open_jobs, waiting, leased, members, oldest, *lengths = pipe.execute()
+        since = min((_handed_in(_waiting(member, 0).job_id) for member in members), default=None)
+        return Load(
+            now=seconds + microseconds / 1e6,
+            open_jobs=open_jobs,
+            messages=dict(zip(queues, lengths, strict=True)),
+            oldest_message=oldest,
+            waiting_jobs=waiting,
+            leased_jobs=leased,
+            waiting_since=since,
+            workers=len(self.workers()),
+        )
+
     def next_message(self, queue: str) -> str | None:
         """What a worker takes next from a queue of Celery, as text."""
         return cast("str | None", self.redis.lindex(queue, -1))
@@ -492,17 +538,22 @@ def _waiting(member: str, deaths: int) -> Waiting:
     return Waiting(owner, job_id, int(images), deaths)
 
 
-def open_progress(settings: Settings) -> Progress:
+def _handed_in(job_id: str) -> float:
+    """In seconds since the epoch, of an id that is a UUIDv7."""
+    return (UUID(job_id).int >> 80) / 1000
+
+
+def open_progress(settings: Settings, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Progress:
     """Connects when first used; make it after the fork."""
     return Progress(
-        open_redis(settings.redis_url),
+        open_redis(settings.redis_url, timeout_seconds=timeout_seconds),
         window=settings.window_chunks,
         owner_window=settings.owner_window_chunks,
         lease_seconds=settings.lease_seconds,
     )
 
 
-def open_redis(url: str, *, timeout_seconds: float = 2.0) -> Redis:
+def open_redis(url: str, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Redis:
     """A client for `Progress`: text answers, short timeouts. Connects when first used; make it after the fork."""
     return Redis.from_url(
         url,
