@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+import httpx
 import pytest
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -110,6 +111,9 @@ def test_users_are_denied_nothing_that_their_programs_do(running: Cluster, clien
         undisturbed.is_kept(client, client.submit(undisturbed.archive).id)
         client.delete(client.cancel(client.submit(undisturbed.archive).id).id)
         until(lambda: health_of(running, "worker-1").returncode == 0, "the worker is healthy")
+        headers = {"Authorization": f"Bearer {running.key}"}
+        metrics = httpx.get(f"{running.url}/metrics", headers=headers, timeout=20, trust_env=False).text
+        assert "glyphq_redis_up 1.0" in metrics
         assert redis.acl_log() == []
 
 
