@@ -13,7 +13,7 @@ PORT ?= 8000
 PYTEST_ARGS ?=
 MINUTES ?= 60
 SEED ?= 7
-DEBIAN := chromium iptables libfaketime
+DEBIAN := chromium iproute2 iptables libfaketime prometheus redis-tools
 BENCH_ARGS ?= --json bench/results/latest.json
 
 VENV := .venv
@@ -23,7 +23,7 @@ PEERS := litserve mosec
 PEERS_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-crash serve test test-faults test-browser compose-test soak fuzz screenshots debian check audit lock bench bench-peers bench-training train export evaluate card clean
+.PHONY: help demo demo-crash serve test test-faults test-browser compose-test hosts-test soak fuzz screenshots debian check audit lock bench bench-peers bench-scaling bench-training train export evaluate card clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ test-browser: $(VENV)/development debian  ## use the page as people do, in Chrom
 compose-test: $(VENV)/development  ## build the images, and break the stack of docker-compose.yml, where there is a Docker engine
 	$(BIN)/pytest tests/compose -s -rs $(PYTEST_ARGS)
 
+hosts-test: $(VENV)/development debian  ## run a job on several hosts, and cut one of them off
+	$(if $(filter 0,$(shell id -u)),,unshare --map-root-user --net) $(BIN)/pytest tests/hosts $(PYTEST_ARGS)
+
 screenshots: $(VENV)/development debian  ## each view of the page, light and dark, narrow and wide, into docs/screenshots
 	$(BIN)/python -m tests.browser.screenshots
 
@@ -65,11 +68,14 @@ soak: $(VENV)/development debian  ## break a service at random for MINUTES under
 fuzz: $(VENV)/development  ## hand made-up bytes for MINUTES to what reads strangers' zips, images, requests and names
 	$(BIN)/python -m tests.hostile.fuzz --minutes $(MINUTES) --seed $(SEED)
 
+# The package prometheus would run as a service: a test starts its own.
 debian:  # what tests need beside Python packages: installed by root on Debian, else named
 	@missing=$$(for package in $(DEBIAN); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && apt-get install -qq --no-install-recommends $$missing >/dev/null; \
+		apt-get update -qq && apt-get install -qq --no-install-recommends $$missing >/dev/null || exit; \
+		case "$$missing" in *prometheus*) \
+			service prometheus stop >/dev/null 2>&1; update-rc.d prometheus disable >/dev/null 2>&1 || :;; esac; \
 	else echo "Not installed, so that some tests are skipped:" $$missing; fi
 
 check: $(VENV)/development  ## lint, types, and who may import whom
@@ -96,6 +102,9 @@ bench: bench-peers  ## glyphq, what one would use instead, and the machine's lim
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 bench-peers: $(PEERS:%=$(PEERS_VENV)/%/ready)  ## the environments of the servers that glyphq is compared with
+
+bench-scaling: $(VENV)/development  ## what a chunk costs each part of the service, and what that comes to on more machines
+	$(BIN)/python -m bench.scaling
 
 bench-training: $(VENV)/development  ## the training step of the best recipe and a plain PyTorch loop, side by side
 	$(BIN)/python -m bench.training $(if $(DATA),--data $(DATA))

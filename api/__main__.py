@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import logging
 import resource
 import socket
 import sys
@@ -15,9 +14,11 @@ import uvicorn
 from api.access import LOCAL_OWNER
 from api.app import create_app
 from api.edge import Connections, Edge
+from api.observed import Observed
 from api.security import SecurityHeaders
 from glyphq.blobs import open_blobs
 from glyphq.keys import Keys
+from glyphq.logs import set_up_logging
 from glyphq.settings import Settings, url_of
 
 _GRACE_SECONDS = 5  # for requests under way when the service stops
@@ -28,8 +29,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
     parser.add_argument("--fd", type=int, help="a listening socket, open under this number")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
+    set_up_logging(settings.log_format)
     # As a socket: uvicorn takes the number of one for a Unix socket, whose clients have no address.
     listener = socket.socket(fileno=arguments.fd) if arguments.fd is not None else None
     if listener is not None and listener.family not in (socket.AF_INET, socket.AF_INET6):
@@ -45,12 +46,14 @@ def main() -> None:
     gc.freeze()  # what is loaded stays: collected with the rest, a lone image took a seventh longer
     connections = Connections(settings.max_connections, settings.max_connections_per_address)
     config = uvicorn.Config(
-        SecurityHeaders(app),
+        Observed(SecurityHeaders(app)),
         settings.host,
         settings.port,
         http=partial(Edge, settings, connections),  # type: ignore[arg-type]  # it is called and nothing else
         ws="none",
+        log_config=None,
         log_level="warning",
+        access_log=False,  # api/observed.py has the line
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )

@@ -1,5 +1,6 @@
 """Who asks: keys and the owners they speak for. One a process."""
 
+import asyncio
 import time
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.concurrency import run_in_threadpool
 
 from glyphq.blobs import Blobs
-from glyphq.errors import HostRefused, KeyRefused, QuotaExceeded
+from glyphq.errors import HostRefused, KeyRefused, QuotaExceeded, StoreError
 from glyphq.keys import ApiKey, Keys, parts
 from glyphq.settings import KeyLimits, Settings
 
@@ -19,6 +20,7 @@ LOCAL_OWNER = "local"
 
 _OWN_HOSTS = "localhost", "127.0.0.1", "::1"
 _READ_AGAIN_SECONDS = 5.0  # a key that was revoked is refused after this long
+_PATIENCE_SECONDS = 1.0  # with a store that is slow to give a key that is known
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,22 @@ class Access:
         key_id, secret = shown
         key, read_at = self._known.get(key_id, (None, 0.0))
         if key is None or time.monotonic() - read_at > _READ_AGAIN_SECONDS:
-            self._known.pop(key_id, None)
-            key = await run_in_threadpool(self._keys.get, key_id)
-            if key is not None:
-                self._known[key_id] = key, time.monotonic()
+            key = await self._read(key_id, key)
         return key if key is not None and key.admits(secret) else None
+
+    async def _read(self, key_id: str, known: ApiKey | None) -> ApiKey | None:
+        """The key as it is stored, or as it was known while the store does not answer: metrics are wanted most then."""
+        reading = asyncio.ensure_future(run_in_threadpool(self._keys.get, key_id))
+        try:
+            key = await (reading if known is None else asyncio.wait_for(asyncio.shield(reading), _PATIENCE_SECONDS))
+        except (StoreError, TimeoutError):
+            if known is None:
+                raise
+            key = known
+        self._known.pop(key_id, None)
+        if key is not None:
+            self._known[key_id] = key, time.monotonic()
+        return key
 
     async def _count_request(self, key: ApiKey, limits: KeyLimits) -> None:
         allowed = RateLimitItemPerMinute(limits.requests_per_minute)

@@ -12,6 +12,7 @@ from api.callbacks import Callbacks
 from api.docs import add_docs
 from api.events import Events
 from api.images import Images
+from api.metrics import Exposition
 from api.page import add_page
 from api.problems import add_problem_handlers, document
 from api.quotas import Quotas
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
                 deliveries=Deliveries(ledger.blobs),
                 corrections=Corrections(ledger.blobs),
                 kept_rows=KeptRows(),
+                exposition=Exposition(settings),
             )
             app.state.service = service
             callbacks = Callbacks(service)

@@ -17,12 +17,14 @@ import httpcore
 from redis.exceptions import RedisError
 from standardwebhooks import Webhook
 
+from api.metrics import CALLBACKS
 from api.outbound import Headers, Outbound
 from api.service import Service
 from glyphq import __version__
 from glyphq.callbacks import Delivery, DeliveryState
 from glyphq.errors import AddressRefused, DamagedObject, GlyphqError, JobNotFinished, JobNotFound, StoreError
 from glyphq.jobs import Job
+from glyphq.logs import bound
 
 log = logging.getLogger(__name__)
 
@@ -115,10 +117,15 @@ class Callbacks:
         return None
 
     async def _deliver(self, job: Job) -> None:
+        with bound(job.id, job.request_id):
+            await self._tell(job)
+
+    async def _tell(self, job: Job) -> None:
         try:
             before, content, headers = await asyncio.to_thread(self._message, job)
             after = self._after(before, *await self._answer(job, content, headers))
             await asyncio.to_thread(self._deliveries.put, job, after)
+            CALLBACKS.labels(after.state).inc()
             with suppress(RedisError):  # then the next attempt waits until the key expires
                 await asyncio.to_thread(self._service.progress.told, job.id)
             log.info("job %s: callback: %s after %d attempts: %s", job.id, after.state, after.attempts, after.answer)

@@ -10,6 +10,8 @@ from api.access import Caller
 from api.problems import responses
 from api.service import Service
 from glyphq.errors import CrossSiteRefused, HostRefused, KeyRefused, QuotaExceeded
+from glyphq.ledger import is_job_id
+from glyphq.logs import bind_job
 
 
 # Dependencies are async, though they await nothing: FastAPI runs others in a thread, which takes longer than they do.
@@ -39,6 +41,13 @@ async def _caller(request: Request, service: Served, bearer: Bearer) -> Caller:
 By = Annotated[Caller, Depends(_caller)]
 
 
+async def _about_job(request: Request) -> None:
+    """What is logged from now on is about the job that the path names."""
+    job_id = request.path_params.get("job_id", "")
+    if is_job_id(job_id):
+        bind_job(job_id)
+
+
 async def _stream_place(service: Served, caller: By) -> AsyncIterator[None]:
     with service.quotas.stream(caller):
         yield
@@ -58,6 +67,6 @@ Prefer = Annotated[
 def guarded_router() -> APIRouter:
     """Of routes that answer nobody without a look at who asks."""
     return APIRouter(
-        dependencies=[Depends(_same_site), Depends(_caller)],
+        dependencies=[Depends(_same_site), Depends(_caller), Depends(_about_job)],
         responses=responses(CrossSiteRefused, HostRefused, KeyRefused, QuotaExceeded),
     )

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from api.metrics import CONNECTIONS_REFUSED
 from api.problems import http_problem
 from api.security import HEADERS
 from glyphq.errors import InvalidRequest
@@ -223,6 +224,7 @@ class Edge(HttpToolsProtocol):
         self.transport.close()
 
     def _write(self, answer: Response) -> None:
+        CONNECTIONS_REFUSED.labels(answer.status_code).inc()
         answer.headers.update({**HEADERS, "Connection": "close"})
         fields = b"".join(b"%b: %b\r\n" % field for field in answer.raw_headers)
         self.transport.write(STATUS_LINE[answer.status_code] + fields + b"\r\n" + bytes(answer.body))

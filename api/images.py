@@ -14,11 +14,12 @@ from typing import Self
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from glyphq.archive import contents, sniff
+from glyphq.contents import contents
 from glyphq.errors import NoPicture
 from glyphq.jobs import Job, Kind, Rejection, RowStatus
 from glyphq.ledger import Ledger
 from glyphq.settings import Settings
+from glyphq.sniff import sniff
 from glyphq.vision.isolated import IsolatedDecoder
 from glyphq.vision.picture import from_pixels, to_png
 

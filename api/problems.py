@@ -38,6 +38,7 @@ from glyphq.errors import (
     UploadInterrupted,
     UploadTooSlow,
 )
+from glyphq.logs import bound_request_id
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -137,6 +138,9 @@ def document(app: FastAPI, *, keys_required: bool) -> None:
 def problem(status: int, code: str, title: str, detail: str, fields: Mapping[str, Any]) -> JSONResponse:
     """One RFC 9457 answer. 503 and 507 say when to come again; what may cut an upload short ends the connection."""
     body = {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail, "code": code, **fields}
+    request_id = bound_request_id()
+    if request_id is not None:
+        body["request_id"] = request_id
     headers = {}
     if status in (503, 507):
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)

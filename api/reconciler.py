@@ -17,6 +17,8 @@ from glyphq.dispatch import Dispatcher
 from glyphq.errors import JobNotFound, StoreError
 from glyphq.jobs import Job
 from glyphq.ledger import Ledger
+from glyphq.logs import bound
+from glyphq.metrics import RECOVERIES
 from glyphq.progress import Progress
 from glyphq.settings import Settings
 
@@ -74,6 +76,7 @@ class Reconciler:
         for owner, job_id in self._ledger.open_jobs():
             self._with_job(owner, job_id, self._dispatcher.restore)
         self._progress.publish_epoch(nonce)
+        RECOVERIES.labels("store_pass").inc()
         self._sweep()
 
     def _sweep(self) -> None:
@@ -84,14 +87,20 @@ class Reconciler:
         else:
             if swept:
                 log.info("reconciler: %d old jobs and orphans erased", swept)
+                RECOVERIES.labels("erased").inc(swept)
 
     def _redis_pass(self) -> None:
         for owner, job_id in self._progress.open_jobs():
             self._with_job(owner, job_id, self._dispatcher.recover)
-        self._dispatcher.recover_interactive()
+        if self._dispatcher.recover_interactive():
+            RECOVERIES.labels("drain_sent").inc()
 
     def _with_job(self, owner: str, job_id: str, act: Callable[[Job], None]) -> None:
         """Act on one job; what is wrong with it is no concern of the others."""
+        with bound(job_id):
+            self._act(owner, job_id, act)
+
+    def _act(self, owner: str, job_id: str, act: Callable[[Job], None]) -> None:
         try:
             act(self._ledger.job(owner, job_id))
         except JobNotFound:

@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Bearer, By, JobId, Prefer, Served, StreamPlace, guarded_router
@@ -325,6 +326,21 @@ _MODEL_EXAMPLE = {
 def get_model(service: Served) -> JSONResponse:
     """The model's card: classes, architecture, digest, measured accuracy, calibration."""
     return JSONResponse(read_card(service.settings.model or SHIPPED).fields)
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={
+        200: {
+            "description": "Prometheus' text format; docs/operations.md tells what each metric means.",
+            "content": {"text/plain": {"example": 'glyphq_queue_messages{queue="bulk"} 8.0\n'}},
+        }
+    },
+)
+async def get_metrics(service: Served) -> Response:
+    """For Prometheus: what this process has done, and what waits. At most a second old."""
+    return Response(await service.exposition.latest(None), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 @open_router.get("/healthz", responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}})

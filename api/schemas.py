@@ -151,6 +151,7 @@ class Problem(BaseModel):
     value: int | None = Field(None, description="Its size.")
     job: dict[str, Any] | None = Field(None, description="How far an unfinished job is.")
     reason: str | None = Field(None, description="Why there is no picture: the row's reason, or `blank`.")
+    request_id: str | None = Field(None, description="`X-Request-ID`: by it, the service's log tells more.")
 
 
 REQUIRED_CHECKS = "redis", "worker", "store", "model"

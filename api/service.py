@@ -21,6 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from api.access import Access
 from api.events import Events
 from api.images import Images
+from api.metrics import Exposition, count_accepted
 from api.quotas import Quotas
 from api.reconciler import Reconciler
 from api.rows import KeptRows
@@ -34,6 +35,7 @@ from glyphq.dispatch import Dispatcher
 from glyphq.errors import DamagedObject, GlyphqError, JobFailed, JobNotFinished, JobNotFound, ModelError, StoreError
 from glyphq.jobs import Correction, Counts, End, Job, JobState, Options
 from glyphq.ledger import Ledger, chunk_of, index_key
+from glyphq.logs import bind_job
 from glyphq.progress import Progress
 from glyphq.selection import Selection
 from glyphq.settings import Settings
@@ -70,6 +72,7 @@ class Service:
     deliveries: Deliveries
     corrections: Corrections
     kept_rows: KeptRows
+    exposition: Exposition
 
     async def submit(
         self, owner: str, upload: Upload, options: Options, idempotency_key: str | None, wait_seconds: float
@@ -85,8 +88,10 @@ class Service:
         with self.events.watching(job.id) as moved:  # from before it is sent: its end is not missed
             if idempotency_key is not None:
                 moved.set()  # the job may be an earlier one that has ended
+            bind_job(job.id)
             await (self._begin(job) if together else run_in_threadpool(self._enqueue, job))
             if job.id == upload.job_id:  # else it is an earlier one, under the same key
+                count_accepted(job)
                 upload.share.book()
             return job, await self._until_ended(job, moved, wait_seconds)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from api.images import image_of
 from glyphq import results
-from glyphq.archive import contents
+from glyphq.contents import contents
 from glyphq.errors import LimitExceeded
 from glyphq.jobs import Job, Rejection
 from glyphq.ledger import Ledger

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 Argument = TypeVar("Argument")
@@ -24,7 +25,8 @@ class Together(Generic[Argument, Answer]):
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((argument, answer))
         if self._running is None:
-            self._running = asyncio.create_task(self._run())
+            # In a context of its own: what it logs is not about the one request that came first.
+            self._running = asyncio.create_task(self._run(), context=Context())
         return await answer
 
     async def _run(self) -> None:

@@ -27,7 +27,7 @@ from uuid_utils import uuid7
 
 from api.bodies import pieces_of
 from api.quotas import Share
-from glyphq.archive import index_zip, raw_batch, sniff
+from glyphq.archive import index_zip
 from glyphq.blobs import BlobWriter
 from glyphq.charset_rules import MAX_RULES
 from glyphq.errors import (
@@ -39,9 +39,12 @@ from glyphq.errors import (
     UnsupportedInput,
     UploadInterrupted,
 )
+from glyphq.index import raw_batch
 from glyphq.jobs import Job, Kind, Options
 from glyphq.ledger import Ledger, data_prefix, index_key, input_key, record_key, write_index
+from glyphq.logs import bound_request_id
 from glyphq.settings import Settings
+from glyphq.sniff import sniff
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -415,6 +418,7 @@ def _prepare(upload: Upload, options: Options, owner: str, idempotency_key: str 
         inline_index=inline_index,
         inline_input=inline_input,
         archive_limits=asdict(settings.archive_limits) if kind is Kind.ZIP else None,
+        request_id=bound_request_id(),
         idempotency_sha256=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else None,
     )
 

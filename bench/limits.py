@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glyphq import results
-from glyphq.archive import contents, index_zip
+from glyphq.archive import index_zip
+from glyphq.contents import contents
 from glyphq.jobs import Invert, Model, Rejection, RowStatus
 from glyphq.labels import LABELS
 from glyphq.settings import Settings

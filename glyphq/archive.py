@@ -1,5 +1,5 @@
-"""A hostile zip -> a bounded, streamed index of its entries, and one entry's bytes. Pure: knows bytes and limits;
-nothing of storage, of queues or of how images are decoded.
+"""A hostile zip -> a bounded, streamed index of its entries. Pure: knows bytes and limits; nothing of storage, of
+queues or of how images are decoded.
 
 The format is PKWARE's APPNOTE.TXT 6.3.10 (section numbers below). Programs that read one archive differently are an
 open door, so this one accepts a single reading: one end record that ends the file, right after the one directory that
@@ -11,46 +11,26 @@ import re
 import struct
 import zlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from glyphq.contents import ENCRYPTED, LOCAL
 from glyphq.errors import EmptyInput, InvalidArchive, LimitExceeded
+from glyphq.index import DEFLATE, PLACES, STORED, index_batch
 from glyphq.jobs import Reason, Rejection
-
-STORED, DEFLATE = 0, 8
-RAW = 65535
-"""Not a method of zip: `offset` and `span` are the content itself, as for form parts, single images and pixel rows."""
-
-INDEX_SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.uint32(), nullable=False),
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("offset", pa.uint64(), nullable=False),  # of the local header, from the start of the input
-        pa.field("span", pa.uint64(), nullable=False),  # bytes from there within which header and data must lie
-        pa.field("size", pa.uint64(), nullable=False),
-        pa.field("compressed_size", pa.uint64(), nullable=False),
-        pa.field("method", pa.uint16(), nullable=False),
-        pa.field("crc", pa.uint32(), nullable=False),
-        pa.field("reason", pa.string()),  # set, with detail, where the row is rejected already: nothing to read
-        pa.field("detail", pa.string()),
-    ]
-)
 
 MAX_DIRECTORY_BYTES = 1 << 29
 """The directory is read whole. Two million entries with names of 200 bytes fit; names made to fill memory do not."""
 
-Sniffed = Literal["zip", "png", "jpeg", "webp", "tiff", "bmp", "archive"]
-
 _END = struct.Struct("<4s4H2IH")  # 4.3.16
 _ZIP64_LOCATOR = struct.Struct("<4sIQI")  # 4.3.15
 _ZIP64_END = struct.Struct("<4sQ2H2I4Q")  # 4.3.14
-_LOCAL = struct.Struct("<4s2xHH16xHH")  # 4.3.7: signature, flags, method, lengths of name and extra field
 _LENGTHS = struct.Struct("<4s24x3H")  # 4.3.12: signature, lengths of name, extra field and comment
 _CENTRAL = np.dtype(
     [  # 4.3.12
@@ -74,25 +54,19 @@ _CENTRAL = np.dtype(
 )
 _ENTRY = np.dtype(
     [
-        ("offset", "u8"),
-        ("span", "u8"),
-        ("size", "u8"),
-        ("compressed_size", "u8"),
-        ("method", "u2"),
-        ("crc", "u4"),
+        *PLACES.descr,
         ("name_length", "u2"),
         ("fault", "u1"),  # 1 + index into _FAULTS, or 0
     ]
 )
 
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
-_ENCRYPTED, _UTF8 = 1 << 0, 1 << 11  # 4.4.4
+_UTF8 = 1 << 11  # 4.4.4
 _UNIX_HOSTS = (3, 19)  # 4.4.2: UNIX and OS X keep the file's mode in the upper half of the external attributes
 _UNIX_TYPE, _UNIX_FOLDER, _UNIX_FILE = 0o170000, 0o040000, 0o100000
 _DOS_FOLDER = 0x10
 _ZIP64_FIELD, _UNICODE_PATH_FIELD = 0x0001, 0x7075  # 4.5.3, 4.6.9
 _BLOCK, _BLOCK_BYTES = 65_536, 1 << 23  # entries, and bytes of the directory, whose names are Python strings at once
-_GAP_BYTES = 64 * 1024  # two entries closer than this are read in one go
 _LITTER = r"(^|/)(__MACOSX/|\._[^/]*$|\.DS_Store$|(?i:thumbs\.db|desktop\.ini)$)"
 _FAULTS = (
     Reason.NOT_A_FILE,
@@ -103,24 +77,6 @@ _FAULTS = (
     Reason.DAMAGED_ENTRY,
 )
 _METHOD_NAMES = {1: "shrink", 6: "implode", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstandard", 95: "xz"}
-_BMP_HEADER_BYTES = (12, 16, 40, 52, 56, 64, 108, 124)
-_MAGIC: tuple[tuple[bytes, Sniffed], ...] = (
-    (b"PK\x03\x04", "zip"),
-    (b"PK\x05\x06", "zip"),  # an empty one
-    (b"PK\x07\x08", "zip"),  # a split one, back in one piece
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"II*\x00", "tiff"),
-    (b"MM\x00*", "tiff"),
-    (b"II+\x00", "tiff"),  # BigTIFF
-    (b"MM\x00+", "tiff"),
-    (b"\x1f\x8b\x08", "archive"),  # gzip
-    (b"7z\xbc\xaf\x27\x1c", "archive"),
-    (b"Rar!\x1a\x07", "archive"),
-    (b"\xfd7zXZ\x00", "archive"),
-    (b"BZh", "archive"),
-    (b"\x28\xb5\x2f\xfd", "archive"),  # zstandard
-)
 
 
 @dataclass(frozen=True)
@@ -166,7 +122,7 @@ class ZipIndex:
         for position in np.flatnonzero(entries["fault"]):
             rejections[position] = _rejection(entries[position], self.limits)
         names = self.names.slice(first, last - first).combine_chunks().cast(pa.string())
-        return _index_batch(first, names, entries, rejections)
+        return index_batch(first, names, entries, rejections)
 
 
 def index_zip(file: BinaryIO, limits: ArchiveLimits, filename_encoding: str) -> ZipIndex:
@@ -212,101 +168,9 @@ def index_zip(file: BinaryIO, limits: ArchiveLimits, filename_encoding: str) -> 
     return ZipIndex(pa.chunked_array(kept_names), entries, len(kept) - len(entries), limits)
 
 
-def raw_batch(names: Sequence[str], offsets: Sequence[int], sizes: Sequence[int], first_row: int = 0) -> pa.RecordBatch:
-    """The index of inputs that lie in the stored input as they are; one of no bytes is a rejected row."""
-    entries = np.zeros(len(names), _ENTRY)
-    entries["offset"] = offsets
-    entries["span"] = entries["size"] = entries["compressed_size"] = sizes
-    entries["method"] = RAW
-    rejections = [None if size else Rejection.of(Reason.EMPTY_FILE) for size in sizes]
-    return _index_batch(first_row, pa.array(names, pa.string()), entries, rejections)
-
-
-def contents(index: pa.RecordBatch, read: Callable[[int, int], bytes]) -> Iterator[bytes | memoryview | Rejection]:
-    """The content of each row of `index`, a batch of INDEX_SCHEMA, in order, read in as few ranges as the gaps allow.
-
-    `read(start, length)` answers that range of the input, or less of it where the input has been cut.
-    """
-    columns = (index.column(name).to_pylist() for name in _Entry._fields)
-    entries = [_Entry(*fields) for fields in zip(*columns, strict=True)]
-    block, block_start = memoryview(b""), 0
-    for position, entry in enumerate(entries):
-        if entry.reason is not None:
-            yield Rejection(Reason(entry.reason), entry.detail or "")
-            continue
-        start, end = entry.offset, entry.offset + entry.span
-        if not block_start <= start <= end <= block_start + len(block):
-            for following in entries[position + 1 :]:
-                if following.reason is None and end <= following.offset <= end + _GAP_BYTES:
-                    end = following.offset + following.span
-            block, block_start = memoryview(read(start, end - start)), start
-        span = block[start - block_start : start - block_start + entry.span]
-        if len(span) < entry.span:
-            yield Rejection.of(Reason.STORED_INPUT_DAMAGED)
-        else:
-            yield extract(
-                span,
-                size=entry.size,
-                compressed_size=entry.compressed_size,
-                method=entry.method,
-                crc=entry.crc,
-            )
-
-
-def extract(
-    span: bytes | memoryview, *, size: int, compressed_size: int, method: int, crc: int
-) -> bytes | memoryview | Rejection:
-    """The content of one row, given its `span` bytes of the input; a view into `span` where nothing was compressed.
-
-    Never unpacks more than `size` bytes and one. What the directory promised and the entry does not keep is a
-    Rejection(DAMAGED_ENTRY).
-    """
-    if method == RAW:
-        return span
-    packed = _packed_data(memoryview(span), compressed_size, method)
-    if isinstance(packed, Rejection):
-        return packed
-    content = _inflate(packed, size) if method == DEFLATE else packed
-    if isinstance(content, Rejection):
-        return content
-    if len(content) != size:
-        more_or_less = "more" if len(content) > size else "less"
-        return _damaged(f"The entry unpacks to {more_or_less} than the {size:,} bytes its directory says.")
-    if zlib.crc32(content) != crc:
-        return _damaged("The entry's checksum (CRC-32) does not match its data.")
-    return content
-
-
-def sniff(head: bytes) -> Sniffed | None:
-    """What a file is by its first bytes, None for neither archive nor image. 16 tell all but tar, which needs 262."""
-    for magic, kind in _MAGIC:
-        if head.startswith(magic):
-            return kind
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    if head[:2] == b"BM" and int.from_bytes(head[14:16], "little") in _BMP_HEADER_BYTES:
-        return "bmp"
-    if head[257:262] == b"ustar":
-        return "archive"
-    return None
-
-
 def is_litter(name: str) -> bool:
     """Whether a path ends in what desktops leave in folders and archives."""
     return re.search(_LITTER, name) is not None
-
-
-class _Entry(NamedTuple):
-    """What of a row of the index is needed to read it."""
-
-    offset: int
-    span: int
-    size: int
-    compressed_size: int
-    method: int
-    crc: int
-    reason: str | None
-    detail: str | None
 
 
 class _End(NamedTuple):
@@ -443,9 +307,9 @@ def _entries(
     begins = entries["offset"][order]
     rooms = np.append(begins[1:], np.uint64(directory_offset)) - begins
     compressed_sizes = entries["compressed_size"][order]
-    if (rooms < compressed_sizes + _LOCAL.size).any():
+    if (rooms < compressed_sizes + LOCAL.size).any():
         raise InvalidArchive("Entries of the zip overlap, as they do in a zip bomb. Zip it again.")
-    entries["span"][order] = np.minimum(rooms, compressed_sizes + (_LOCAL.size + 2 * _MAX16))
+    entries["span"][order] = np.minimum(rooms, compressed_sizes + (LOCAL.size + 2 * _MAX16))
     return entries
 
 
@@ -531,7 +395,7 @@ def _faults(
     return np.select(
         [
             (unix_type != 0) & (unix_type != _UNIX_FILE),
-            headers["flags"] & _ENCRYPTED != 0,
+            headers["flags"] & ENCRYPTED != 0,
             (method != STORED) & (method != DEFLATE),
             size == 0,
             np.maximum(size, compressed_size) > limits.max_entry_bytes,
@@ -566,46 +430,3 @@ def _rejection(entry: np.void, limits: ArchiveLimits) -> Rejection:
     if reason is Reason.DAMAGED_ENTRY:
         return Rejection(reason, "The entry is stored uncompressed, yet its two sizes differ.")
     return Rejection.of(reason)
-
-
-def _packed_data(span: memoryview, compressed_size: int, method: int) -> memoryview | Rejection:
-    """The data behind the local header, which must be there and tell the same as the directory."""
-    if len(span) < _LOCAL.size:
-        return _damaged("The archive ends within the entry's header.")
-    signature, flags, local_method, name_length, extra_length = _LOCAL.unpack_from(span)
-    if signature != b"PK\x03\x04":
-        return _damaged("There is no entry where the archive's directory says it is.")
-    if local_method != method or flags & _ENCRYPTED:
-        return _damaged("The entry's own header and the archive's directory disagree about how it is packed.")
-    begin = _LOCAL.size + name_length + extra_length
-    if begin + compressed_size > len(span):
-        return _damaged("The entry's data would run into the next entry.")
-    return span[begin : begin + compressed_size]
-
-
-def _inflate(packed: memoryview, size: int) -> bytes | Rejection:
-    """Up to `size` bytes, and one more where there are more."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        content = inflater.decompress(packed, size + 1)
-    except zlib.error as error:
-        return _damaged(f"The entry's data cannot be unpacked ({error}).")
-    if len(content) <= size and not inflater.eof:
-        return _damaged("The entry's data is cut short.")
-    return content
-
-
-def _damaged(detail: str) -> Rejection:
-    return Rejection(Reason.DAMAGED_ENTRY, detail)
-
-
-def _index_batch(
-    first_row: int, names: pa.StringArray, entries: NDArray[np.void], rejections: Sequence[Rejection | None]
-) -> pa.RecordBatch:
-    columns: list[pa.Array] = [pa.array(np.arange(first_row, first_row + len(entries), dtype=np.uint32)), names]
-    columns += [pa.array(np.ascontiguousarray(entries[column])) for column in INDEX_SCHEMA.names[2:8]]
-    columns += [
-        pa.array([rejection and rejection.reason for rejection in rejections], pa.string()),
-        pa.array([rejection and rejection.detail for rejection in rejections], pa.string()),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=INDEX_SCHEMA)

@@ -6,11 +6,19 @@ Two stores keep them: `glyphq.local_blobs` in a folder, `glyphq.object_blobs` in
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, NamedTuple, Protocol, Self
 
 from glyphq.errors import SetupError, StoreError
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+
+
+class Entry(NamedTuple):
+    """One object in a listing: its size in bytes, and when it last changed, in seconds since the epoch."""
+
+    key: str
+    size: int
+    modified: float
 
 
 class Blobs(Protocol):
@@ -25,8 +33,8 @@ class Blobs(Protocol):
         With `durable`, whatever stands under `key` afterwards, ours or not, survives a power cut.
         """
 
-    def create_all(self, objects: Mapping[str, bytes]) -> None:
-        """Store each unless something is there, all durably or none."""
+    def create_all(self, objects: Mapping[str, bytes]) -> frozenset[str]:
+        """Store each unless something is there, all durably or none. Answers the keys of those that are ours."""
 
     def writer(self, key: str) -> "BlobWriter":
         """For an object that arrives piece by piece: nothing is under its key until `commit`."""
@@ -48,8 +56,14 @@ class Blobs(Protocol):
     def size(self, key: str) -> int:
         """In bytes; 0 where there is no object."""
 
+    def sizes(self, keys: Iterable[str]) -> tuple[int, ...]:
+        """In bytes, in the order of the keys; as `size`."""
+
     def list(self, prefix: str) -> Iterator[str]:
         """The keys below the folder `prefix`, folder by folder, each in the order of its names."""
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """As `list`, with what a listing says of each object."""
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names of the folders right below `prefix`, in order."""
@@ -90,7 +104,9 @@ class BlobWriter(Protocol):
 
 
 def open_blobs(url: str) -> Blobs:
-    """The store at `file:///FOLDER` or `s3://BUCKET/PREFIX`. Open it after the fork. Raises SetupError."""
+    """The store at `file:///FOLDER` or `s3://BUCKET/PREFIX`, measured. Open it after the fork. Raises SetupError."""
+    from glyphq.measured_blobs import MeasuredBlobs
+
     scheme, _, place = url.partition("://")
     if scheme == "s3":
         try:
@@ -98,10 +114,10 @@ def open_blobs(url: str) -> Blobs:
         except ImportError as error:
             raise SetupError(f"A store at s3:// takes the extra s3: pip install 'glyphq[s3]' ({error}).") from None
         bucket, _, prefix = place.partition("/")
-        return ObjectBlobs(bucket, prefix.strip("/"))
+        return MeasuredBlobs(ObjectBlobs(bucket, prefix.strip("/")))
     from glyphq.local_blobs import LocalBlobs
 
-    return LocalBlobs(Path(place))
+    return MeasuredBlobs(LocalBlobs(Path(place)))
 
 
 def is_key(text: str) -> bool:

@@ -4,7 +4,13 @@ Celery carries "chunk 42 of job J" and may lose or repeat it; the ledger makes b
 backend, no visibility timeout (kombu would keep a second retry engine in Redis) and Celery sends nothing twice.
 """
 
+import json
+from base64 import b64decode
+from typing import Any
+from urllib.parse import urlsplit
+
 from celery import Celery
+from redis.connection import parse_url
 
 from glyphq.settings import Settings
 
@@ -12,6 +18,8 @@ CLASSIFY_CHUNK = "glyphq.classify_chunk"
 DRAIN = "glyphq.drain"
 INTERACTIVE_QUEUE = "interactive"
 BULK_QUEUE = "bulk"
+_HEALTH_CHECK_SECONDS = 10
+"""A worker whose Redis vanished without a word asks anew after about two of these."""
 _PUBLISH_RETRY = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.0, "interval_max": 0.1}
 
 
@@ -19,6 +27,7 @@ def create_celery(settings: Settings) -> Celery:
     """The Celery app for both ends. Opens no connection."""
     app = Celery("glyphq", broker=_kombu_url(settings.redis_url), set_as_current=False)
     app.conf.update(
+        broker_use_ssl=_tls(settings.redis_url),
         accept_content=["json"],
         task_serializer="json",
         task_ignore_result=True,
@@ -39,7 +48,7 @@ def create_celery(settings: Settings) -> Celery:
             "socket_timeout": 5.0,
             "socket_connect_timeout": 2.0,
             "socket_keepalive": True,
-            "health_check_interval": 25,
+            "health_check_interval": _HEALTH_CHECK_SECONDS,
         },
     )
     return app
@@ -55,10 +64,29 @@ def send_drain(app: Celery) -> None:
     _send(app, DRAIN, {}, INTERACTIVE_QUEUE)
 
 
+def sent_with(message: str) -> int:
+    """The time that was sent with a chunk's message, as it lies in Redis; 0 where there is none."""
+    _, arguments, _ = json.loads(b64decode(json.loads(message)["body"]))
+    return int(arguments.get("sent", 0))
+
+
 def _send(app: Celery, task: str, arguments: dict[str, object], queue: str) -> None:
     app.send_task(task, kwargs=arguments, queue=queue, retry=True, retry_policy=_PUBLISH_RETRY, ignore_result=True)
 
 
 def _kombu_url(redis_url: str) -> str:
-    """kombu writes a Unix socket as redis+socket://PATH where redis-py has unix://PATH."""
-    return redis_url.replace("unix://", "redis+socket://", 1)
+    """What redis-py reads in the URL, as kombu writes it: unix://PATH is redis+socket://PATH there, a query says other
+    things, and TLS is left to `_tls`.
+    """
+    if redis_url.startswith("unix://"):
+        return redis_url.replace("unix://", "redis+socket://", 1)
+    database = parse_url(redis_url).get("db", 0)  # type: ignore[no-untyped-call]
+    return urlsplit(redis_url)._replace(path=f"/{database}", query="").geturl()
+
+
+def _tls(redis_url: str) -> dict[str, Any] | None:
+    """What redis-py reads of TLS in the URL. kombu, told nothing, would look at nobody's certificate."""
+    if not redis_url.startswith("rediss://"):
+        return None
+    named = {name: value for name, value in parse_url(redis_url).items() if name.startswith("ssl_")}  # type: ignore[no-untyped-call]
+    return {"ssl_cert_reqs": "required", **named}

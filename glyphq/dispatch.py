@@ -14,6 +14,7 @@ from glyphq.broker import BULK_QUEUE, send_chunk, send_drain
 from glyphq.errors import JobNotFound, StoreError
 from glyphq.jobs import Job
 from glyphq.ledger import Ledger
+from glyphq.metrics import RECOVERIES
 from glyphq.progress import Progress, Sending, Waiting
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Dispatcher:
         if done != self._progress.done_chunks(job.id):
             tally = self._ledger.tally(job, done)
             self._progress.rebuild(job.id, sorted(tally.counted), tally.counts)
+            RECOVERIES.labels("progress_rebuilt").inc()
         self._send_next(job)
 
     def recover(self, job: Job) -> None:
@@ -86,20 +88,25 @@ class Dispatcher:
         """
         if self._ledger.has_ended(job):
             self.forget(job.owner, job.id)
+            RECOVERIES.labels("end_told").inc()
             return
         if len(self._progress.done_chunks(job.id)) == len(job.chunks):
             self.restore(job)
+            RECOVERIES.labels("end_made").inc()
             return
         lost = self._progress.lost_chunks(job.id, BULK_QUEUE)
         if lost.chunks:
             log.warning("job %s: chunks %s are sent again", job.id, list(lost.chunks))
+            RECOVERIES.labels("chunk_resent").inc(len(lost.chunks))
         self.send(job, lost)
         self._send_next(job)
 
-    def recover_interactive(self) -> None:
-        """Send a drain where jobs wait and none is pending."""
-        if self._progress.recover_interactive():
+    def recover_interactive(self) -> bool:
+        """Send a drain where jobs wait and none is pending. Answers whether one was sent."""
+        due = self._progress.recover_interactive()
+        if due:
             send_drain(self._celery)
+        return due
 
 
 def waiting(job: Job) -> Waiting:

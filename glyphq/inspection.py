@@ -12,11 +12,13 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from glyphq.archive import contents, index_zip, is_litter, sniff
+from glyphq.archive import index_zip, is_litter
 from glyphq.charset_rules import charset_chooser, parse_rules
+from glyphq.contents import contents
 from glyphq.jobs import Invert, Options, Reason, Rejection
 from glyphq.labels import LABELS, charset_classes
 from glyphq.settings import Settings
+from glyphq.sniff import sniff
 from glyphq.vision.checkpoint import SHIPPED, read_card
 from glyphq.vision.decode import decode, prepare_process
 from glyphq.vision.engine import answers, open_engine

@@ -177,6 +177,13 @@ class Counts:
         }
 
 
+class Lane(_Described):
+    """Which way a job takes."""
+
+    BULK = "bulk", "Chunk by chunk, its share of the workers beside other jobs."
+    INTERACTIVE = "interactive", "One image or a handful, answered in one batch, before chunks."
+
+
 class Kind(_Described):
     """What was handed in."""
 
@@ -312,6 +319,7 @@ class Job:
     `input_sha256` is of the input as stored. `archive_limits` are archive.ArchiveLimits as they were when a zip was
     indexed, so that the same index can be made again. A job of the interactive lane carries its index in
     `inline_index`, and its input, when small, in `inline_input`; otherwise both are objects of their own.
+    `request_id` is of the request that handed it in; records written before there were any have none.
     """
 
     id: str
@@ -329,6 +337,7 @@ class Job:
     inline_input: bytes | None = None
     idempotency_sha256: str | None = None
     archive_limits: dict[str, int] | None = None
+    request_id: str | None = None
 
     __pydantic_config__: ClassVar[dict[str, str]] = _BASE64
 
@@ -336,6 +345,10 @@ class Job:
     def interactive(self) -> bool:
         """Whether it takes the interactive lane: one image or a handful, answered in one batch."""
         return self.inline_index is not None
+
+    @property
+    def lane(self) -> Lane:
+        return Lane.INTERACTIVE if self.interactive else Lane.BULK
 
     def first_row(self, chunk: int) -> int:
         return sum(part.rows for part in self.chunks[:chunk])

@@ -24,7 +24,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from glyphq import results
-from glyphq.archive import INDEX_SCHEMA, ArchiveLimits, index_zip
+from glyphq.archive import ArchiveLimits, index_zip
 from glyphq.blobs import Blobs
 from glyphq.callbacks import callback_key, first_delivery
 from glyphq.errors import (
@@ -36,7 +36,9 @@ from glyphq.errors import (
     RowNotFound,
     StoreError,
 )
+from glyphq.index import INDEX_SCHEMA
 from glyphq.jobs import Chunk, Counts, End, Job, JobState, Model
+from glyphq.metrics import DAMAGED_OBJECTS, count_end, count_rows
 from glyphq.seals import seal, unseal
 
 log = logging.getLogger(__name__)
@@ -85,6 +87,11 @@ def result_key(job_id: str, chunk: int) -> str:
     return f"data/{job_id}/results/{chunk:06}.arrow"
 
 
+def _id_in(key: str) -> str:
+    """The id of the job whose record, end or callback is stored under `key`."""
+    return key.rsplit("/", 1)[1].removesuffix(".json")
+
+
 def chunk_of(key: str) -> int | None:
     """The chunk whose result is stored under `key`; None for any other key."""
     found = re.search(r"/results/(\d+)\.arrow$", key)
@@ -118,6 +125,7 @@ class Ledger:
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
         self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()
+        self._input_bytes: dict[str, dict[str, int]] = {}  # by owner and job: inputs never change
 
     # Accepting.
 
@@ -225,20 +233,26 @@ class Ledger:
 
     def ids(self, owner: str) -> list[str]:
         """The owner's job ids, oldest first."""
-        return [key.rsplit("/", 1)[1].removesuffix(".json") for key in self.blobs.list(f"jobs/{owner}")]
+        return [_id_in(key) for key in self.blobs.list(f"jobs/{owner}")]
 
     def open_jobs(self) -> Iterator[tuple[str, str]]:
         """(owner, id) of the jobs that have no end."""
         for owner in self.blobs.folders("jobs"):
-            ended = {key for key in self.blobs.list(f"ends/{owner}") if self.blobs.exists(key)}
+            ended = {entry.key for entry in self.blobs.entries(f"ends/{owner}") if entry.size}
             yield from ((owner, job_id) for job_id in self.ids(owner) if end_key(owner, job_id) not in ended)
 
     def held(self, owner: str) -> Held:
-        """Looks at two files a job, and at three while it is open. Only the bulk lane has an index of its own."""
-        ids, ended = self.ids(owner), set(self.blobs.list(f"ends/{owner}"))
-        keys = (key for job_id in ids for key in (record_key(owner, job_id), input_key(job_id)))
-        open_ids = (job_id for job_id in ids if end_key(owner, job_id) not in ended)
-        return Held(sum(self.blobs.exists(index_key(job_id)) for job_id in open_ids), sum(map(self.blobs.size, keys)))
+        """Looks at one file of a job when it is first met, and at one while it is open. Only the bulk lane has an index
+        of its own.
+        """
+        records = {_id_in(entry.key): entry.size for entry in self.blobs.entries(f"jobs/{owner}")}
+        ended = set(self.blobs.list(f"ends/{owner}"))
+        known = self._input_bytes.get(owner, {})
+        new = [job_id for job_id in records if job_id not in known]
+        inputs = known | dict(zip(new, self.blobs.sizes(map(input_key, new)), strict=True))
+        self._input_bytes[owner] = {job_id: inputs[job_id] for job_id in records}
+        indexes = self.blobs.sizes(index_key(job_id) for job_id in records if end_key(owner, job_id) not in ended)
+        return Held(sum(size > 0 for size in indexes), sum(records.values()) + sum(self._input_bytes[owner].values()))
 
     def index(self, job: Job, chunk: int) -> pa.RecordBatch:
         """The chunk's entries as archive.INDEX_SCHEMA. Raises DamagedObject when they are not those that were
@@ -247,6 +261,7 @@ class Ledger:
         part = job.chunks[chunk]
         message = job.inline_index or self.blobs.get_range(index_key(job.id), part.offset, part.length)
         if chunk_digest(message) != part.digest:
+            DAMAGED_OBJECTS.inc()
             raise DamagedObject(index_key(job.id), f"Chunk {chunk} of the index does not match its digest.")
         return pa.ipc.read_record_batch(pa.py_buffer(message), INDEX_SCHEMA)
 
@@ -312,10 +327,13 @@ class Ledger:
 
     # Results and ends.
 
-    def put_result(self, job: Job, chunk: int, data: bytes) -> None:
-        """Store a chunk's result unless a good one stands. Not fsynced: whoever creates the end does that."""
+    def put_result(self, job: Job, chunk: int, data: bytes) -> bool:
+        """Store a chunk's result unless a good one stands. Not fsynced: whoever creates the end does that. True: it is
+        the first.
+        """
         key, sealed = result_key(job.id, chunk), seal(data)
-        if not self.blobs.create(key, sealed, durable=False):
+        first = self.blobs.create(key, sealed, durable=False)
+        if not first:
             try:
                 unseal(key, self.blobs.get(key) or b"")
             except DamagedObject:
@@ -323,6 +341,7 @@ class Ledger:
                 self.blobs.replace(key, sealed)
         if not self.blobs.exists(record_key(job.owner, job.id)):
             self.blobs.delete_folder(data_prefix(job.id))
+        return first
 
     def result(self, job: Job, chunk: int) -> tuple[pa.RecordBatch, Model] | None:
         """A chunk's stored result, or None. Raises DamagedObject."""
@@ -365,18 +384,21 @@ class Ledger:
         ended = replace(done, outcome=JobState.CANCELLED, counts=counts)
         if not self._create_end(job, ended):
             raise JobAlreadyEnded(f"Job {job.id} ended just before it could be cancelled.")
+        count_rows(Counts(counts.total, cancelled=counts.cancelled))
         return ended
 
     def finish_interactive(self, answers: Iterable[tuple[Job, pa.RecordBatch]], model: Model) -> None:
         """End jobs of the interactive lane, durably and together: the rows of each ride inside its end."""
-        ended, ends = [], {}
+        ends = {}
         for job, rows in answers:
             counts, inline = results.counts(rows), results.serialize(rows, model)
             end = End(JobState.COMPLETED, counts, frozenset({0}), (model,), time.time(), inline)
-            ended.append(job)
-            ends[end_key(job.owner, job.id)] = _sealed_end(end)
-        self.blobs.create_all(ends)
-        for job in ended:
+            ends[end_key(job.owner, job.id)] = job, end
+        ours = self.blobs.create_all({key: _sealed_end(end) for key, (_, end) in ends.items()})
+        for key, (job, end) in ends.items():
+            if key in ours:
+                count_end(job, end.outcome, end.ended_at)
+                count_rows(end.counts)
             self._withdraw_if_deleted(job)
 
     def rows(
@@ -428,6 +450,8 @@ class Ledger:
 
     def _create_end(self, job: Job, end: End) -> bool:
         won = self.blobs.create(end_key(job.owner, job.id), _sealed_end(end))
+        if won:
+            count_end(job, end.outcome, end.ended_at)
         self._withdraw_if_deleted(job)
         return won
 
@@ -467,16 +491,16 @@ class Ledger:
         owners = list(self.blobs.folders("jobs"))
         swept = 0
         for owner in owners:
-            for key in list(self.blobs.list(f"ends/{owner}")):
-                if self.blobs.modified(key) < now - retention_seconds:
+            for entry in list(self.blobs.entries(f"ends/{owner}")):
+                if entry.modified < now - retention_seconds:
                     with suppress(JobNotFound, DamagedObject):
-                        self.delete(self.job(owner, key.rsplit("/", 1)[1].removesuffix(".json")))
+                        self.delete(self.job(owner, _id_in(entry.key)))
                         swept += 1
         recorded = {job_id for owner in owners for job_id in self.ids(owner)}
         for folder in ("idempotency", "ends", "callbacks"):  # keys before data: a key revives its job
-            for key in list(self.blobs.list(folder)):
-                if self.blobs.modified(key) < now - _ORPHAN_SECONDS and self._job_id_of(key) not in recorded:
-                    self.blobs.delete(key)
+            for entry in list(self.blobs.entries(folder)):
+                if entry.modified < now - _ORPHAN_SECONDS and self._job_id_of(entry.key) not in recorded:
+                    self.blobs.delete(entry.key)
                     swept += 1
         for job_id in list(self.blobs.folders("data")):
             if job_id not in recorded and self.blobs.modified(data_prefix(job_id)) < now - _ORPHAN_DATA_SECONDS:
@@ -487,7 +511,7 @@ class Ledger:
 
     def _job_id_of(self, key: str) -> str:
         if not key.startswith("idempotency/"):
-            return key.rsplit("/", 1)[1].removesuffix(".json")
+            return _id_in(key)
         try:
             return _read_job(key, self.blobs.get(key) or b"").id
         except DamagedObject:

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from glyphq.blobs import checked_key, is_key
+from glyphq.blobs import Entry, checked_key, is_key
 from glyphq.errors import StoreError, StoreFull
 
 _STAGING = ".staging"
@@ -41,15 +41,18 @@ class LocalBlobs:
             writer.write(data)
             return writer.commit(durable=durable)
 
-    def create_all(self, objects: Mapping[str, bytes]) -> None:
+    def create_all(self, objects: Mapping[str, bytes]) -> frozenset[str]:
         """A folder is synced once for every object in it."""
+        ours = set()
         with ExitStack() as undo:
             for key, data in objects.items():
                 if self.create(key, data, durable=False):
+                    ours.add(key)
                     undo.callback(self._path(key).unlink, missing_ok=True)
             with _disk_errors("the store"):
                 self._make_durable([self._path(key) for key in objects])
             undo.pop_all()
+        return frozenset(ours)
 
     def writer(self, key: str) -> "BlobWriter":
         return BlobWriter(self, key)
@@ -98,6 +101,9 @@ class LocalBlobs:
         except FileNotFoundError:
             return 0
 
+    def sizes(self, keys: Iterable[str]) -> tuple[int, ...]:
+        return tuple(map(self.size, keys))
+
     def list(self, prefix: str) -> Iterator[str]:
         """Also of empty files."""
         try:
@@ -113,6 +119,15 @@ class LocalBlobs:
                 yield from self.list(key)
             else:
                 yield key
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        for key in self.list(prefix):
+            try:
+                with _disk_errors(key):
+                    found = self._path(key).stat()
+            except FileNotFoundError:  # deleted meanwhile
+                continue
+            yield Entry(key, found.st_size, found.st_mtime)
 
     def folders(self, prefix: str) -> Iterator[str]:
         with suppress(FileNotFoundError), _disk_errors(prefix):

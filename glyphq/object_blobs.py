@@ -20,7 +20,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
-from glyphq.blobs import checked_key, is_key
+from glyphq.blobs import Entry, checked_key, is_key
 from glyphq.errors import StoreError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ObjectBlobs:
             client_options={"timeout": _TIMEOUT, "connect_timeout": _CONNECT_TIMEOUT, "allow_http": True},
             retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_TIMEOUT},
         )
-        self._at_once = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="put")
+        self._at_once = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="store")
 
     def create(self, key: str, data: bytes, *, durable: bool = True) -> bool:  # noqa: ARG002  # whatever is put is
         with _errors(key, absent_ok=False):
@@ -53,11 +53,10 @@ class ObjectBlobs:
                 return self.get(key) == data
         return True
 
-    def create_all(self, objects: Mapping[str, bytes]) -> None:
+    def create_all(self, objects: Mapping[str, bytes]) -> frozenset[str]:
         created = {key: self._at_once.submit(self.create, key, data) for key, data in objects.items()}
         try:
-            for each in created.values():
-                each.result()
+            return frozenset(key for key, each in created.items() if each.result())
         except StoreError:
             for key, each in created.items():
                 if each.exception() is None and each.result():
@@ -108,10 +107,18 @@ class ObjectBlobs:
         except FileNotFoundError:
             return 0
 
+    def sizes(self, keys: Iterable[str]) -> tuple[int, ...]:
+        return tuple(self._at_once.map(self.size, keys))
+
     def list(self, prefix: str) -> Iterator[str]:
+        return (entry.key for entry in self.entries(prefix))
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
         with _errors(prefix):
             for page in obstore.list(self._store, prefix=checked_key(prefix)):
-                yield from (each["path"] for each in page if is_key(each["path"]))
+                for each in page:
+                    if is_key(each["path"]):
+                        yield Entry(each["path"], each["size"], each["last_modified"].timestamp())
 
     def folders(self, prefix: str) -> Iterator[str]:
         with _errors(prefix):
@@ -166,7 +173,8 @@ class _Ranges(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        data = self._blobs.get_range(self._key, self._position, len(buffer))
+        left = max(0, self._size - self._position)  # a range beyond the end would be asked for in vain
+        data = self._blobs.get_range(self._key, self._position, min(len(buffer), left))
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)

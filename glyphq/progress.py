@@ -8,9 +8,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
+from uuid import UUID
 
 from redis import Redis
 
+from glyphq import scripts
 from glyphq.jobs import Counts
 from glyphq.settings import Settings
 
@@ -33,6 +35,8 @@ _MEND_SECONDS = 60
 _TELL_SECONDS = 20  # longer than a callback may last
 _UNCLAIMED_MS = 30_000  # a message is lost when one sent this much later was claimed
 _UNCLAIMED_EMPTY_MS = 2_000  # or when it is this old and the queue is empty
+_TIMEOUT_SECONDS = 2.0
+_LOOKED_AT = 1000
 
 
 def _done(job_id: str) -> str:
@@ -45,212 +49,6 @@ def _out(job_id: str) -> str:
 
 def _counts(job_id: str) -> str:
     return f"glyphq:job:{job_id}:counts"  # hash: rows by status, chunks done, lease deaths by chunk
-
-
-_NOW = """
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-"""
-
-# Marks and answers the next chunks to send: not done, not out, under the job's window and under its part of its
-# owner's, which is for the oldest jobs, at most as many as it has places.
-_PICK = """
-local function pick(done, out, open, job, chunks, window, shared, now)
-  local picked = {}
-  local owner = string.match(job, '^(.*)/')
-  local first = '[' .. owner .. '/'
-  if redis.call('ZLEXCOUNT', open, first, '(' .. job) >= shared then return picked end
-  local jobs = redis.call('ZLEXCOUNT', open, first, '(' .. owner .. '0')  -- 0 comes after /
-  local part = math.floor(shared / math.max(1, math.min(jobs, shared)))
-  local room = math.min(window, part) - redis.call('HLEN', out)
-  local chunk = redis.call('BITPOS', done, 0)
-  if chunk < 0 then chunk = redis.call('STRLEN', done) * 8 end
-  while room > 0 and chunk < chunks do
-    if redis.call('GETBIT', done, chunk) == 0 and redis.call('HSETNX', out, chunk, 'sent:' .. now) == 1 then
-      picked[#picked + 1] = chunk
-      room = room - 1
-    end
-    chunk = chunk + 1
-  end
-  return picked
-end
-"""
-
-_CLAIM = (
-    _NOW
-    + """
-local done, out, counts, latest = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local chunk, token, lease, sent = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-if sent > tonumber(redis.call('GET', latest) or '0') then redis.call('SET', latest, sent) end
-if redis.call('GETBIT', done, chunk) == 1 then return {'done', 0} end
-local ends, holder = string.match(redis.call('HGET', out, chunk) or '', '^held:(%d+):(.+)$')
-if holder and holder ~= token and tonumber(ends) > now then return {'held', 0} end
-redis.call('HSET', out, chunk, 'held:' .. (now + lease) .. ':' .. token)
-redis.call('EXPIRE', out, ARGV[5])
-return {'claimed', tonumber(redis.call('HGET', counts, 'deaths:' .. chunk) or '0')}
-"""
-)
-
-_RENEW = (
-    _NOW
-    + """
-local ended = redis.call('HGET', KEYS[2], 'ended')
-if ended then return 0 end
-local holder = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^held:%d+:(.+)$')
-if holder and holder ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], 'held:' .. (now + ARGV[3]) .. ':' .. ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-return 1
-"""
-)
-
-_RELEASE = (
-    _NOW
-    + """
-local holder = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^held:%d+:(.+)$')
-if holder == ARGV[2] then redis.call('HSET', KEYS[1], ARGV[1], 'sent:' .. now) end
-return 1
-"""
-)
-
-_DONE = (
-    _NOW
-    + _PICK
-    + """
-local done, out, counts, open = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local job, chunks, window, shared = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local chunk = ARGV[6]
-if redis.call('HGET', counts, 'ended') then return {0, now, {}} end
-redis.call('HDEL', out, chunk)
-if redis.call('SETBIT', done, chunk, 1) == 0 then
-  for i = 8, #ARGV, 2 do redis.call('HINCRBY', counts, ARGV[i], ARGV[i + 1]) end
-  redis.call('HINCRBY', counts, 'chunks', 1)
-end
-local picked = pick(done, out, open, job, chunks, window, shared, now)
-for i = 1, 3 do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
-redis.call('PUBLISH', ARGV[7], string.match(job, '[^/]+$'))
-return {tonumber(redis.call('HGET', counts, 'chunks')), now, picked}
-"""
-)
-
-_NEXT = (
-    _NOW
-    + _PICK
-    + """
-local done, out, open = KEYS[1], KEYS[2], KEYS[3]
-local job, chunks, window, shared = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local picked = pick(done, out, open, job, chunks, window, shared, now)
-redis.call('EXPIRE', out, ARGV[5])
-return {now, picked}
-"""
-)
-
-# Takes back what is lost: leases that ran out, messages nobody will claim.
-_LOST = (
-    _NOW
-    + """
-local out, counts = KEYS[1], KEYS[2]
-local latest = math.min(tonumber(redis.call('GET', KEYS[3]) or '0'), now)  -- the clock may have been set back
-local idle = redis.call('LLEN', KEYS[4]) == 0
-local lost = {}
-local entries = redis.call('HGETALL', out)
-for i = 1, #entries, 2 do
-  local chunk, state = entries[i], entries[i + 1]
-  local sent = tonumber(string.match(state, '^sent:(%d+)$'))
-  local ends = tonumber(string.match(state, '^held:(%d+):'))
-  if sent and (sent + ARGV[1] < latest or (idle and sent + ARGV[2] < now)) then lost[#lost + 1] = chunk end
-  if ends and ends < now then
-    redis.call('HINCRBY', counts, 'deaths:' .. chunk, 1)
-    lost[#lost + 1] = chunk
-  end
-end
-for _, chunk in ipairs(lost) do redis.call('HSET', out, chunk, 'sent:' .. now) end
-for i = 1, 2 do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
-return {now, lost}
-"""
-)
-
-_REBUILD = """
-local done, out, counts = KEYS[1], KEYS[2], KEYS[3]
-redis.call('DEL', done)
-redis.call('HDEL', counts, 'ended')
-local chunks = 2 + 2 * ARGV[2]  -- before them, ARGV[2] pairs of what is counted and how many
-for i = 3, chunks, 2 do redis.call('HSET', counts, ARGV[i], ARGV[i + 1]) end
-for i = chunks + 1, #ARGV do
-  redis.call('SETBIT', done, ARGV[i], 1)
-  redis.call('HDEL', out, ARGV[i])
-end
-redis.call('HSET', counts, 'chunks', #ARGV - chunks)
-for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[1]) end
-return 1
-"""
-
-# Start-time fair queueing: a turn is counted in images. An owner's jobs follow each other by as many as they have, and
-# who comes anew is no further behind than what is now answered; so none waits for more than a part of a flood.
-_WAIT = """
-local function wait(waiting, turns, member)
-  if redis.call('ZCARD', waiting) == 0 then redis.call('DEL', turns) end
-  local owner, images = string.match(member, '^(.*)/[^/]+/(%d+)$')
-  local next, present = unpack(redis.call('HMGET', turns, owner, '/now'))
-  local turn = math.max(tonumber(next or 0), tonumber(present or 0))
-  if redis.call('ZADD', waiting, 'NX', turn, member) == 1 then redis.call('HSET', turns, owner, turn + images) end
-end
-"""
-
-_PUSH = (
-    _WAIT
-    + """
-for i = 2, #ARGV do wait(KEYS[1], KEYS[2], ARGV[i]) end
-return redis.call('SET', KEYS[3], '1', 'NX', 'PX', ARGV[1]) and 1 or 0
-"""
-)
-
-_POP = (
-    _NOW
-    + """
-local waiting, turns, leased, deaths, flag = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-redis.call('DEL', flag)
-local room, taken = tonumber(ARGV[1]), {}
-while room > 0 do
-  local member, turn = unpack(redis.call('ZPOPMIN', waiting))
-  if not member then break end
-  redis.call('HSET', turns, '/now', turn)
-  redis.call('ZADD', leased, now + ARGV[2], member)
-  taken[#taken + 1] = {member, tonumber(redis.call('HGET', deaths, member) or '0')}
-  room = room - tonumber(string.match(member, '(%d+)$'))
-end
-return taken
-"""
-)
-
-# Gives back what a dead drain had leased; answers whether a drain must be sent.
-_RECOVER = (
-    _NOW
-    + _WAIT
-    + """
-local waiting, turns, leased, deaths, flag = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', leased, '-inf', now)) do
-  redis.call('HINCRBY', deaths, member, 1)
-  redis.call('ZREM', leased, member)
-  wait(waiting, turns, member)
-end
-if redis.call('ZCARD', waiting) == 0 then return 0 end
-return redis.call('SET', flag, '1', 'NX', 'PX', ARGV[1]) and 1 or 0
-"""
-)
-
-_LOCK = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-
-_PUBLISH_EPOCH = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('RENAME', KEYS[1], KEYS[2])
-return 1
-"""
 
 
 def _counted(rows: Counts) -> list[str | int]:
@@ -289,6 +87,24 @@ class Waiting:
         return f"{self.owner}/{self.job_id}/{self.images}"
 
 
+@dataclass(frozen=True)
+class Load:
+    """What is open and what waits, in Redis' eyes. `now` is its clock in seconds."""
+
+    now: float
+    open_jobs: int
+    """With chunks to do."""
+    messages: dict[str, int]
+    """By queue."""
+    oldest_message: str | None
+    """Of the first queue."""
+    waiting_jobs: int
+    leased_jobs: int
+    waiting_since: float | None
+    """When the oldest job that waits in the interactive lane was handed in, by its id."""
+    workers: int
+
+
 class Progress:
     """All that Redis is asked. Methods raise redis.RedisError; `redis` decodes its answers to text.
 
@@ -300,12 +116,12 @@ class Progress:
         self._window, self._owner_window = window, owner_window
         self._lease_ms = int(lease_seconds * 1000)
         script = redis.register_script
-        self._claim, self._renew, self._release = script(_CLAIM), script(_RENEW), script(_RELEASE)
-        self._done_script = script(_DONE)
-        self._next, self._lost, self._rebuild = script(_NEXT), script(_LOST), script(_REBUILD)
-        self._push, self._pop, self._recover = script(_PUSH), script(_POP), script(_RECOVER)
-        self._lock = script(_LOCK)
-        self._publish_epoch = script(_PUBLISH_EPOCH)
+        self._claim, self._renew, self._release = script(scripts.CLAIM), script(scripts.RENEW), script(scripts.RELEASE)
+        self._done_script = script(scripts.DONE)
+        self._next, self._lost, self._rebuild = script(scripts.NEXT), script(scripts.LOST), script(scripts.REBUILD)
+        self._push, self._pop, self._recover = script(scripts.PUSH), script(scripts.POP), script(scripts.RECOVER)
+        self._lock = script(scripts.LOCK)
+        self._publish_epoch = script(scripts.PUBLISH_EPOCH)
 
     # Chunks.
 
@@ -442,6 +258,31 @@ class Progress:
         engines = cast("list[str | None]", self.redis.mget(names)) if names else []
         return {name.removeprefix(_WORKER): engine for name, engine in zip(names, engines, strict=True) if engine}
 
+    def load(self, queues: Sequence[str]) -> Load:
+        """Everything at once. Of what waits in the interactive lane, the oldest is looked for among those next in turn:
+        an owner's jobs are in turn by age.
+        """
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for key in (OPEN, WAITING, LEASED):
+                pipe.zcard(key)
+            pipe.zrange(WAITING, 0, _LOOKED_AT - 1)
+            pipe.lindex(queues[0], -1)
+            for queue in queues:
+                pipe.llen(queue)
+            (seconds, microseconds), open_jobs, waiting, leased, members, oldest, *lengths = pipe.execute()
+        since = min((_handed_in(_waiting(member, 0).job_id) for member in members), default=None)
+        return Load(
+            now=seconds + microseconds / 1e6,
+            open_jobs=open_jobs,
+            messages=dict(zip(queues, lengths, strict=True)),
+            oldest_message=oldest,
+            waiting_jobs=waiting,
+            leased_jobs=leased,
+            waiting_since=since,
+            workers=len(self.workers()),
+        )
+
     def next_message(self, queue: str) -> str | None:
         """What a worker takes next from a queue of Celery, as text."""
         return cast("str | None", self.redis.lindex(queue, -1))
@@ -492,17 +333,22 @@ def _waiting(member: str, deaths: int) -> Waiting:
     return Waiting(owner, job_id, int(images), deaths)
 
 
-def open_progress(settings: Settings) -> Progress:
+def _handed_in(job_id: str) -> float:
+    """In seconds since the epoch, of an id that is a UUIDv7."""
+    return (UUID(job_id).int >> 80) / 1000
+
+
+def open_progress(settings: Settings, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Progress:
     """Connects when first used; make it after the fork."""
     return Progress(
-        open_redis(settings.redis_url),
+        open_redis(settings.redis_url, timeout_seconds=timeout_seconds),
         window=settings.window_chunks,
         owner_window=settings.owner_window_chunks,
         lease_seconds=settings.lease_seconds,
     )
 
 
-def open_redis(url: str, *, timeout_seconds: float = 2.0) -> Redis:
+def open_redis(url: str, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Redis:
     """A client for `Progress`: text answers, short timeouts. Connects when first used; make it after the fork."""
     return Redis.from_url(
         url,

@@ -96,6 +96,16 @@ class Settings(BaseSettings):
     max_json_bytes: int = Field(32 * MIB, gt=0)
     disk_reserve_bytes: int = Field(256 * MIB, ge=0, description="Uploads are refused below this much free space.")
 
+    # What an operator sees; docs/operations.md.
+    log_format: Literal["text", "json"] = Field("text", description="Lines for people, or a JSON object a line.")
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Where a worker serves metrics of its processes; 0: nowhere.",
+    )
+
     # How work is cut.
     chunk_images: int = Field(1024, gt=0, le=65_536)
     chunk_bytes: int = Field(32 * MIB, gt=0, description="A chunk is cut earlier when its input is this large.")

@@ -4,7 +4,9 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 # One thread a process, for a core holds one process. Read when torch is imported.
@@ -12,10 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from glyphq.broker import BULK_QUEUE, INTERACTIVE_QUEUE, create_celery
 from glyphq.errors import GlyphqError
+from glyphq.logs import set_up_logging
 from glyphq.settings import Settings
 from glyphq.vision.checkpoint import SHIPPED, read_weights
-from worker.consumer import beat_into
-from worker.tasks import register
 
 
 def main() -> None:
@@ -27,20 +28,35 @@ def main() -> None:
         "--beat", type=Path, metavar="FILE", help="written once a second, for `python -m worker.health`"
     )
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings()
+    set_up_logging(settings.log_format)
     logging.getLogger("celery").setLevel(logging.WARNING)  # it has two lines for each task
     # It warns root, for fear of pickled messages; these are JSON alone.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-    settings = Settings()
     try:  # before anything is forked, and without torch, which must not run in a process that forks
         read_weights(settings.model or SHIPPED)
     except GlyphqError as error:
         sys.exit(f"error: {error.detail}")
+    with ExitStack() as stack:
+        if settings.metrics_port:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="glyphq-metrics-"))
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # prometheus_client looks for it once, when it is imported
+            from worker.exposition import serve_metrics
+
+            serve_metrics(settings, Path(folder))
+        _work(settings, arguments.concurrency, arguments.beat)
+
+
+def _work(settings: Settings, concurrency: int, beat: Path | None) -> None:
+    """Until told to end."""
+    from worker.consumer import beat_into
+    from worker.tasks import register
+
     app = create_celery(settings)
     register(app, settings)
-    if arguments.beat:
-        beat_into(arguments.beat, app)
-    options = ["--pool=prefork", f"--concurrency={arguments.concurrency}", f"--queues={INTERACTIVE_QUEUE},{BULK_QUEUE}"]
+    if beat:
+        beat_into(beat, app)
+    options = ["--pool=prefork", f"--concurrency={concurrency}", f"--queues={INTERACTIVE_QUEUE},{BULK_QUEUE}"]
     app.worker_main(
         [
             "--quiet",

@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 from redis import RedisError
 
 from glyphq import results
-from glyphq.archive import INDEX_SCHEMA, contents
 from glyphq.charset_rules import CharsetRule, charset_chooser, parse_rules
+from glyphq.contents import contents
 from glyphq.errors import DamagedObject, GlyphqError, JobNotFound
-from glyphq.jobs import Job, Kind, Reason, Rejection, RowStatus, Sign
+from glyphq.index import INDEX_SCHEMA
+from glyphq.jobs import Job, Kind, Lane, Reason, Rejection, RowStatus, Sign
 from glyphq.labels import LABELS, charset_classes
+from glyphq.logs import bind_request, bound
+from glyphq.metrics import count_rows
 from glyphq.progress import Waiting
 from glyphq.vision.decode import decode
 from glyphq.vision.engine import BATCH, answers
@@ -35,6 +38,7 @@ from glyphq.vision.network import PICTURE_SIZE
 from glyphq.vision.normalize import is_inverted, normalize
 from glyphq.vision.picture import from_pixels
 from glyphq.vision.signs import signs_of
+from worker.metrics import BATCH_IMAGES, Stages
 from worker.process import Process
 
 log = logging.getLogger(__name__)
@@ -60,6 +64,11 @@ class Input(NamedTuple):
 
 def classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent: int) -> None:
     """Claim one chunk, make its result, mark it done, send what follows, end the job if it was the last."""
+    with bound(job_id):
+        _classify_chunk(process, owner, job_id, chunk, sent)
+
+
+def _classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent: int) -> None:
     token = uuid.uuid4().hex
     try:
         _classify_claimed(process, owner, job_id, chunk, sent, token)
@@ -77,31 +86,41 @@ def classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent: 
 
 
 def _classify_claimed(process: Process, owner: str, job_id: str, chunk: int, sent: int, token: str) -> None:
-    job = process.ledger.job(owner, job_id)
-    if process.ledger.has_ended(job):
+    stages = Stages(Lane.BULK)
+    with stages.timed("claim"):
+        job = process.ledger.job(owner, job_id)
+        bind_request(job.request_id)
+        ended = process.ledger.has_ended(job)
+        claim = None if ended else process.progress.claim(job_id, chunk, token, sent)
+    if claim is None:
         _mend(process, job, chunk)
         return
-    claim = process.progress.claim(job_id, chunk, token, sent)
     if not claim.granted and not claim.done:
         return
     rows = _stored_rows(process, job, chunk)
     if rows is None:
         renew = partial(process.progress.renew, job_id, chunk, token)
-        with _Pulse(process, renew, serves=True) as pulse:
-            rows = classify(process, [(job, chunk)], pulse, isolated=claim.deaths > 0)[0]
-        process.ledger.put_result(job, chunk, results.serialize(rows, process.model))
-    finished, following = process.progress.done(owner, job_id, chunk, len(job.chunks), results.counts(rows))
-    process.dispatcher.send(job, following)
-    if finished:
-        process.dispatcher.restore(job)
+        with _Pulse(process, renew, stages, serves=True) as pulse:
+            rows = classify(process, [(job, chunk)], stages, pulse, isolated=claim.deaths > 0)[0]
+        log.info("job %s: chunk %d: %d rows", job_id, chunk, rows.num_rows)
+        with stages.timed("store"):
+            if process.ledger.put_result(job, chunk, results.serialize(rows, process.model)):
+                count_rows(results.counts(rows))
+    with stages.timed("report"):
+        finished, following = process.progress.done(owner, job_id, chunk, len(job.chunks), results.counts(rows))
+        process.dispatcher.send(job, following)
+        if finished:
+            process.dispatcher.restore(job)
+    stages.observe()
 
 
 def _mend(process: Process, job: Job, chunk: int) -> None:
     """Make a result again that was found damaged after the job had ended."""
     end = process.ledger.end(job)
     if end is not None and chunk in end.counted and _stored_rows(process, job, chunk) is None:
-        with _Pulse(process, lambda: True) as pulse:
-            rows = classify(process, [(job, chunk)], pulse, isolated=True)[0]
+        stages = Stages(Lane.BULK)
+        with _Pulse(process, lambda: True, stages) as pulse:
+            rows = classify(process, [(job, chunk)], stages, pulse, isolated=True)[0]
         process.ledger.put_result(job, chunk, results.serialize(rows, process.model))
 
 
@@ -112,44 +131,62 @@ def drain(process: Process, outer: "_Pulse | None" = None) -> None:
     """
     begun = time.monotonic()
     try:
-        _drain(process, outer)
+        with bound(None):  # not about the chunk
+            _drain(process, outer)
     finally:
         took = time.monotonic() - begun
         process.lane.served_from = begun + 2 * took  # chunks have as long
 
 
 def _drain(process: Process, outer: "_Pulse | None") -> None:
-    taken = process.progress.pop(process.settings.drain_images)
+    stages = Stages(Lane.INTERACTIVE)
+    with stages.timed("claim"):
+        taken = process.progress.pop(process.settings.drain_images)
     groups = [[one for one in taken if not one.deaths], *([one] for one in taken if one.deaths)]
-    with _Pulse(process, partial(process.progress.renew_interactive, taken), outer=outer) as pulse:
+    with _Pulse(process, partial(process.progress.renew_interactive, taken), stages, outer=outer) as pulse:
         for group in filter(None, groups):
-            try:
-                _answer(process, group, pulse)
-            except GlyphqError as error:
-                log.warning("jobs %s: %s; they are tried again", [one.job_id for one in group], error.detail)
-            except Exception:  # no concern of other groups, nor of the chunk that is interrupted
-                log.exception("jobs %s failed; they are tried again", [one.job_id for one in group])
+            with bound(group[0].job_id if len(group) == 1 else None):
+                _answer_group(process, group, stages, pulse)
     process.dispatcher.recover_interactive()
+    if taken:
+        stages.observe()
 
 
-def _answer(process: Process, taken: Sequence[Waiting], pulse: Callable[[], None]) -> None:
+def _answer_group(process: Process, group: Sequence[Waiting], stages: Stages, pulse: Callable[[], None]) -> None:
+    try:
+        _answer(process, group, stages, pulse)
+    except GlyphqError as error:
+        log.warning("jobs %s: %s; they are tried again", [one.job_id for one in group], error.detail)
+    except Exception:  # no concern of other groups, nor of the chunk that is interrupted
+        log.exception("jobs %s failed; they are tried again", [one.job_id for one in group])
+
+
+def _answer(process: Process, taken: Sequence[Waiting], stages: Stages, pulse: Callable[[], None]) -> None:
     jobs: list[Job] = []
-    for one in taken:
-        try:
-            job = process.ledger.job(one.owner, one.job_id)
-            if not process.ledger.has_ended(job):
-                jobs.append(job)
-        except (JobNotFound, DamagedObject) as error:
-            log.warning("job %s: %s", one.job_id, error.detail)
+    with stages.timed("claim"):
+        for one in taken:
+            try:
+                job = process.ledger.job(one.owner, one.job_id)
+                if not process.ledger.has_ended(job):
+                    jobs.append(job)
+            except (JobNotFound, DamagedObject) as error:
+                log.warning("job %s: %s", one.job_id, error.detail)
+    if len(jobs) == 1:
+        bind_request(jobs[0].request_id)
     isolated = any(one.deaths for one in taken)
-    answers = classify(process, [(job, 0) for job in jobs], pulse, isolated=isolated)
-    process.ledger.finish_interactive(zip(jobs, answers, strict=True), process.model)
-    process.progress.settle(taken)
+    answers = classify(process, [(job, 0) for job in jobs], stages, pulse, isolated=isolated)
+    with stages.timed("store"):
+        process.ledger.finish_interactive(zip(jobs, answers, strict=True), process.model)
+    with stages.timed("report"):
+        process.progress.settle(taken)
+    if jobs:
+        log.info("answered %s", ", ".join(f"job {job.id} (request {job.request_id})" for job in jobs))
 
 
 def classify(
     process: Process,
     parts: Sequence[tuple[Job, int]],
+    stages: Stages,
     pulse: Callable[[], None],
     *,
     isolated: bool = False,
@@ -158,32 +195,42 @@ def classify(
 
     The network sees fixed batch shapes, so an image gives the same row in whatever company it is classified.
     """
-    indexes = [_index(process, job, chunk) for job, chunk in parts]
+    with stages.timed("read"):
+        indexes = [_index(process, job, chunk) for job, chunk in parts]
     inputs: list[list[Input]] = []
     for (job, _), index in zip(parts, indexes, strict=True):
         inputs.append([])
-        for each in _inputs(process, job, index, pulse, isolated=isolated):
-            inputs[-1].append(each)
-            pulse()
+        with bound(job.id, job.request_id), stages.timed("decode"):
+            for each in _inputs(process, job, index, stages, pulse, isolated=isolated):
+                inputs[-1].append(each)
+                pulse()
     pictures = [each.outcome for part in inputs for each in part if isinstance(each.outcome, np.ndarray)]
     stack = np.stack(pictures) if pictures else np.empty((0, PICTURE_SIZE, PICTURE_SIZE), np.uint8)
+    BATCH_IMAGES.labels(stages.lane).observe(len(stack))
     logits = np.empty((len(stack), len(LABELS)), np.float32)
-    for start in range(0, len(stack), BATCH):
-        logits[start : start + BATCH] = process.engine.logits(stack[start : start + BATCH])
-        pulse()
+    with stages.timed("predict"):
+        for start in range(0, len(stack), BATCH):
+            logits[start : start + BATCH] = process.engine.logits(stack[start : start + BATCH])
+            pulse()
     batches, first = [], 0
-    for (job, _), index, part in zip(parts, indexes, inputs, strict=True):
-        seen = sum(isinstance(each.outcome, np.ndarray) for each in part)
-        own = slice(first, first + seen)
-        batches.append(_rows(process, job, index, part, logits[own], signs_of(stack[own]), pulse))
-        first += seen
+    with stages.timed("answer"):
+        for (job, _), index, part in zip(parts, indexes, inputs, strict=True):
+            seen = sum(isinstance(each.outcome, np.ndarray) for each in part)
+            own = slice(first, first + seen)
+            batches.append(_rows(process, job, index, part, logits[own], signs_of(stack[own]), pulse))
+            first += seen
     return batches
 
 
 def _inputs(
-    process: Process, job: Job, index: pa.RecordBatch, pulse: Callable[[], None], *, isolated: bool
+    process: Process, job: Job, index: pa.RecordBatch, stages: Stages, pulse: Callable[[], None], *, isolated: bool
 ) -> Iterator[Input]:
     """What becomes of each entry, in order."""
+
+    def read(start: int, length: int) -> bytes:
+        with stages.timed("read"):
+            return process.ledger.input_range(job, start, length)
+
     invert, max_pixels = job.options.invert, process.settings.max_pixels
     # Entries of a zip have checksums and a record has its own; of other inputs only the whole one has a digest.
     checked = job.kind is Kind.ZIP or job.inline_input is not None
@@ -192,7 +239,7 @@ def _inputs(
         return
     with ExitStack() as stack:
         child = stack.enter_context(IsolatedDecoder(max_pixels, pulse=pulse)) if isolated else None
-        for content in contents(index, partial(process.ledger.input_range, job)):
+        for content in contents(index, read):
             if isinstance(content, Rejection):
                 damaged = content.reason is Reason.DAMAGED_ENTRY and not _input_intact(process, job, pulse)
                 yield Input(Rejection.of(Reason.STORED_INPUT_DAMAGED) if damaged else content)
@@ -335,12 +382,16 @@ class _Pulse:
         self,
         process: Process,
         renew: Callable[[], bool | None],
+        stages: Stages,
         *,
         serves: bool = False,
         outer: "_Pulse | None" = None,
     ) -> None:
-        """`renew` answers False when the work is superfluous; `outer` is renewed along."""
+        """`renew` answers False when the work is superfluous; `outer` is renewed along. `stages` of the work do not
+        last while the interactive lane is answered.
+        """
         self._process, self._renew, self._serves, self._outer = process, renew, serves, outer
+        self._stages = stages
         self._renew_seconds = process.settings.lease_seconds / 5
         self._renewed = time.monotonic()
         self._paused_until = 0.0
@@ -370,7 +421,8 @@ class _Pulse:
                 self.keep()
             if serve:
                 self._process.lane.waits = False
-                drain(self._process, self)
+                with self._stages.interrupted():
+                    drain(self._process, self)
         except (RedisError, OperationalError) as error:
             log.warning("work goes on without Redis: %s", error)
             self._paused_until = time.monotonic() + _REDIS_PAUSE_SECONDS

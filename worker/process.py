@@ -20,6 +20,7 @@ from glyphq.vision.checkpoint import SHIPPED, read_card
 from glyphq.vision.decode import prepare_process
 from glyphq.vision.engine import Engine, open_engine
 from worker.lane import InteractiveLane
+from worker.metrics import begin_counting
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def open_process(settings: Settings, celery: Celery) -> Process:
         temperature=card.temperature,
         lane=InteractiveLane(progress),
     )
+    begin_counting(process.model)
     threading.Thread(target=_beat, args=(process,), name="heartbeat", daemon=True).start()
     log.info("%s is ready: %s, model %s", process.name, engine.name, card.digest[:16])
     return process

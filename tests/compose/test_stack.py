@@ -183,6 +183,13 @@ def test_redis_is_not_published_and_asks_for_a_password(compose: Compose) -> Non
     assert docker("exec", redis, "redis-cli", "config", "get", "maxmemory-policy").endswith("noeviction")
 
 
+def test_prometheus_may_ask_each_worker_and_the_api_from_within(compose: Compose) -> None:
+    (api,) = compose.containers("api")
+    read = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())"
+    for address, metric in ("worker:9100", "glyphq_images_total"), ("127.0.0.1:8000", "glyphq_jobs_accepted_total"):
+        assert metric in docker("exec", api, "python", "-c", read, f"http://{address}/metrics")
+
+
 def test_jobs_are_still_there_after_all_containers_are_made_anew(compose: Compose, client: Client, scan: bytes) -> None:
     known = {job.id for job in client.jobs()}
     compose("up", "-d", "--force-recreate", "--scale", "worker=1")

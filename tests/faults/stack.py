@@ -135,6 +135,38 @@ def resident_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
+@dataclass(frozen=True)
+class Faults:
+    """Faults inside the programs that were started with `variables`; see `inject/sitecustomize.py`."""
+
+    folder: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
+            "PYTHONPATH": f"{Path(__file__).parent / 'inject'}{os.pathsep}{ROOT}",
+            "FAULTS": str(self.folder),
+        }
+
+    def arm(self, point: str, action: str) -> None:
+        """Whichever process comes to the point first does `kill` or `halt` to itself, and no other."""
+        aimed = self.folder / f"{point}.aimed"
+        aimed.write_text(action)
+        aimed.rename(self.folder / point)
+
+    def struck(self, point: str) -> int:
+        """Wait for the process that came to the point, and until it is dead or halted; its id."""
+        found: list[int] = []
+
+        def was_struck() -> bool:
+            found[:] = [int(path.suffix[1:]) for path in self.folder.glob(f"{point}.*[0-9]")]
+            return bool(found) and state_of(found[0]) in ("", "Z", "T")
+
+        until(was_struck, f"a process comes to {point}")
+        (self.folder / f"{point}.{found[0]}").unlink()
+        return found[0]
+
+
 @dataclass
 class Stack:
     """A whole service in one folder."""
@@ -148,6 +180,7 @@ class Stack:
     redis_url: str
     log: Path
     beat: Path
+    faults: Faults
 
     @property
     def programs(self) -> tuple[Program, ...]:
@@ -178,31 +211,20 @@ class Stack:
         for program in self.programs:
             program.kill()
 
-    # Faults inside the programs; see `inject/sitecustomize.py`.
-
     def arm(self, point: str, action: str) -> None:
-        """Whichever process comes to the point first does `kill` or `halt` to itself, and no other."""
-        aimed = self.folder / "faults" / f"{point}.aimed"
-        aimed.write_text(action)
-        aimed.rename(self.folder / "faults" / point)
+        """See `Faults`."""
+        self.faults.arm(point, action)
 
     def struck(self, point: str) -> int:
-        """Wait for the process that came to the point, and until it is dead or halted; its id."""
-        found: list[int] = []
-
-        def was_struck() -> bool:
-            found[:] = [int(path.suffix[1:]) for path in (self.folder / "faults").glob(f"{point}.*[0-9]")]
-            return bool(found) and state_of(found[0]) in ("", "Z", "T")
-
-        until(was_struck, f"a process comes to {point}")
-        (self.folder / "faults" / f"{point}.{found[0]}").unlink()
-        return found[0]
+        """See `Faults`."""
+        return self.faults.struck(point)
 
 
 @contextmanager
 def stack(folder: Path, *, store: Path | None = None, variables: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """A service whose three programs have not been started yet; at the end they are killed."""
-    (folder / "faults").mkdir(parents=True)
+    faults = Faults(folder / "faults")
+    faults.folder.mkdir(parents=True)
     log, beat = folder / "log", folder / "beat"
     port, redis_port = free_port(), free_port()
     redis_url = f"redis://127.0.0.1:{redis_port}/0"
@@ -210,9 +232,8 @@ def stack(folder: Path, *, store: Path | None = None, variables: Mapping[str, st
         **{name: value for name, value in os.environ.items() if not name.startswith("GLYPHQ_")},
         **PACE,
         **(variables or {}),
-        "PYTHONPATH": f"{Path(__file__).parent / 'inject'}{os.pathsep}{ROOT}",
+        **faults.variables,
         "PYTHONUNBUFFERED": "1",
-        "FAULTS": str(folder / "faults"),
         "GLYPHQ_STORE_URL": f"file://{store or folder / 'store'}",
         "GLYPHQ_REDIS_URL": redis_url,
         "GLYPHQ_PORT": str(port),
@@ -234,6 +255,7 @@ def stack(folder: Path, *, store: Path | None = None, variables: Mapping[str, st
             redis_url,
             log,
             beat,
+            faults,
         )
         for program in made.programs:
             exits.callback(lambda ended=program: ended.running and ended.kill())

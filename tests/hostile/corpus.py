@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from glyphq import samples
-from tests.unit.test_archive import DEFLATE, UTF8_FLAG, Entry, forge, honest_zip64_end, zip64_end, zip_of
+from glyphq.index import DEFLATE
+from tests.unit.forge import UTF8_FLAG, Entry, forge, honest_zip64_end, zip64_end, zip_of
 
 MAX_ENTRIES = 2000  # of the service that all this is handed to; its other limits are the defaults
 MAX32 = 0xFFFFFFFF

@@ -36,8 +36,10 @@ INSTRUMENTED = ["glyphq", "api", "PIL", "python_multipart"]
 
 def archive() -> Target:
     """The index of a zip and the contents of its entries, held against zipfile where that reads it too."""
-    from glyphq.archive import INDEX_SCHEMA, ArchiveLimits, contents, index_zip
+    from glyphq.archive import ArchiveLimits, index_zip
+    from glyphq.contents import contents
     from glyphq.errors import InvalidRequest
+    from glyphq.index import INDEX_SCHEMA
     from glyphq.jobs import Rejection
 
     limits = ArchiveLimits(200, 1 << 20, 1 << 24, 16, 1 << 16)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.hostile.conftest import met, rows_of
 from tests.hostile.corpus import ARCHIVES, HOSTILE_NAMES, Case, good, named
-from tests.unit.test_archive import forge
+from tests.unit.forge import forge
 
 
 @pytest.mark.parametrize("case", ARCHIVES, ids=lambda case: case.name)

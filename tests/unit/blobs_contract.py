@@ -144,6 +144,13 @@ class BlobsContract:
             lasting.create(f"root/{key}/object.json", b"content", durable=False)
         assert list(lasting.list("root")) == sorted(f"root/{key}/object.json" for key in keys)
 
+    def test_a_listing_says_how_large_each_object_is_and_when_it_changed(self, blobs: Blobs) -> None:
+        blobs.create("a/1", b"content")
+        blobs.create("a/2", b"more content")
+        entries = list(blobs.entries("a"))
+        assert [(entry.key, entry.size) for entry in entries] == [("a/1", 7), ("a/2", 12)]
+        assert [entry.modified for entry in entries] == [blobs.modified("a/1"), blobs.modified("a/2")]
+
     def test_a_deleted_object_is_gone_and_its_key_free_again(self, blobs: Blobs) -> None:
         blobs.create("a", b"first")
         blobs.delete("a")
@@ -166,7 +173,7 @@ class BlobsContract:
         for method in (blobs.get, blobs.open, blobs.exists, blobs.modified, blobs.delete, blobs.delete_folder):
             with pytest.raises(StoreError, match="is not a key"):
                 method(key)
-        for listing in (blobs.list, blobs.folders):
+        for listing in (blobs.list, blobs.entries, blobs.folders):
             with pytest.raises(StoreError, match="is not a key"):
                 list(listing(key))
         for write in (blobs.create, blobs.replace):
@@ -197,4 +204,5 @@ class BlobsContract:
             assert not blobs.exists("data/large")
             assert writer.commit()
         assert blobs.size("data/large") == 20 << 20
+        assert blobs.sizes(["data/absent", "data/large"]) == (0, 20 << 20)
         assert blobs.get_range("data/large", (19 << 20) + 5, 1 << 20) == piece[5:]

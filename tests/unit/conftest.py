@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from glyphq.ledger import Ledger
+from glyphq.local_blobs import LocalBlobs
 from glyphq.progress import open_redis
 
 pytest.register_assert_rewrite("tests.unit.training_files", "tests.unit.training_runs")
@@ -38,6 +40,12 @@ def redis(server: str) -> Iterator[Redis]:
     with open_redis(server) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """On an empty store."""
+    return Ledger(LocalBlobs(tmp_path / "store"))
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import random
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -14,94 +13,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyphq.archive import (
-    DEFLATE,
-    INDEX_SCHEMA,
-    MAX_DIRECTORY_BYTES,
-    RAW,
-    STORED,
-    ArchiveLimits,
-    ZipIndex,
-    contents,
-    extract,
-    index_zip,
-    raw_batch,
-    sniff,
-)
+from glyphq.archive import MAX_DIRECTORY_BYTES, ArchiveLimits, ZipIndex, index_zip
+from glyphq.contents import extract
 from glyphq.errors import EmptyInput, InvalidArchive, InvalidRequest, LimitExceeded
+from glyphq.index import DEFLATE, INDEX_SCHEMA, STORED
 from glyphq.jobs import Reason, Rejection
+from glyphq.sniff import sniff
+from tests.unit.forge import (
+    DESCRIPTOR_FLAG,
+    ENCRYPTED_FLAG,
+    UTF8_FLAG,
+    Entry,
+    forge,
+    honest_zip64_end,
+    zip64_end,
+    zip_of,
+)
 
 LIMITS = ArchiveLimits(
     max_entries=1000, max_entry_bytes=100_000, max_unpacked_bytes=1_000_000, chunk_images=1024, chunk_bytes=1 << 20
 )
-UTF8_FLAG, ENCRYPTED_FLAG, DESCRIPTOR_FLAG = 0x800, 0x1, 0x8
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry as a forger writes it: whatever is None is told honestly."""
-
-    name: bytes = b"a.png"
-    content: bytes = b"picture"
-    method: int = STORED
-    flags: int = 0
-    made_by: int = 20
-    external: int = 0
-    extra: bytes = b""
-    local_extra: bytes = b""
-    local_method: int | None = None
-    local_flags: int | None = None
-    size: int | None = None
-    compressed_size: int | None = None
-    crc: int | None = None
-    disk: int = 0
-    offset: int | None = None
-    gap: bytes = b""  # between its data and what follows
-
-
-def forge(
-    *entries: Entry,
-    prefix: bytes = b"",
-    comment: bytes = b"",
-    before_end: Callable[[int, int, int], bytes] = lambda *_: b"",
-    **end: int,
-) -> bytes:
-    """A zip of `entries`; `end` overrides fields of its end record, `before_end` (count, size, offset) precedes it."""
-    body, directory = bytearray(prefix), bytearray()
-    for entry in entries:
-        offset = len(body) if entry.offset is None else entry.offset
-        deflated = entry.method == DEFLATE
-        data = zlib.compress(entry.content, wbits=-15) if deflated else entry.content
-        crc = zlib.crc32(entry.content) if entry.crc is None else entry.crc
-        size = len(entry.content) if entry.size is None else entry.size
-        packed = len(data) if entry.compressed_size is None else entry.compressed_size
-        local_flags = entry.flags if entry.local_flags is None else entry.local_flags
-        local_method = entry.method if entry.local_method is None else entry.local_method
-        zeroed = local_flags & DESCRIPTOR_FLAG
-        sizes = (0, 0, 0) if zeroed else (crc, packed, size)
-        body += struct.pack("<4s5H3I", b"PK\3\4", 20, local_flags, local_method, 0, 0, *sizes)
-        body += struct.pack("<2H", len(entry.name), len(entry.local_extra))
-        body += entry.name + entry.local_extra + data + entry.gap
-        directory += struct.pack(
-            "<4s6H3I5H2I", b"PK\1\2", entry.made_by, 20, entry.flags, entry.method, 0, 0, crc, packed, size,
-            len(entry.name), len(entry.extra), 0, entry.disk, 0, entry.external, offset,
-        )  # fmt: skip
-        directory += entry.name + entry.extra
-    told = {"disk": 0, "first_disk": 0, "here": len(entries), "total": len(entries)}
-    told |= {"size": len(directory), "offset": len(body), "comment": len(comment)} | end
-    middle = before_end(len(entries), len(directory), len(body))
-    return bytes(body + directory) + middle + struct.pack("<4s4H2IH", b"PK\5\6", *told.values()) + comment
-
-
-def zip64_end(at: int, told: tuple[int, int, int], record_size: int = 44, disks: int = 1) -> bytes:
-    """A zip64 end record that tells count, size and offset of the directory, and a locator that says it is at `at`."""
-    count, size, offset = told
-    record = struct.pack("<4sQ2H2I4Q", b"PK\6\6", record_size, 45, 45, 0, 0, count, count, size, offset)
-    return record + struct.pack("<4sIQI", b"PK\6\7", 0, at, disks)
-
-
-def honest_zip64_end(count: int, size: int, offset: int) -> bytes:
-    return zip64_end(offset + size, (count, size, offset))
 
 
 def index(content: bytes, limits: ArchiveLimits = LIMITS, filename_encoding: str = "cp437") -> ZipIndex:
@@ -133,14 +64,6 @@ def rejection(content: bytes, limits: ArchiveLimits = LIMITS) -> tuple[str, str]
     extracted = read(content, row)
     assert isinstance(extracted, Rejection)
     return extracted.reason, extracted.detail
-
-
-def zip_of(files: Sequence[tuple[str, bytes]], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        for name, content in files:
-            archive.writestr(name, content)
-    return buffer.getvalue()
 
 
 class TestAnHonestZip:
@@ -549,59 +472,3 @@ class TestARejectedRow:
     def test_is_a_span_too_short_for_a_header(self) -> None:
         extracted = extract(b"PK\3\4", size=1, compressed_size=1, method=STORED, crc=0)
         assert isinstance(extracted, Rejection)
-
-
-class TestRawInputs:
-    def test_are_rows_that_give_back_their_span(self) -> None:
-        batch = raw_batch(["a.png", "b.png"], [0, 3], [3, 4], first_row=5)
-        content = b"onefour"
-        assert batch.schema == INDEX_SCHEMA
-        assert batch.column("row").to_pylist() == [5, 6]
-        assert batch.column("method").to_pylist() == [RAW, RAW]
-        assert [read(content, row) for row in batch.to_pylist()] == [b"one", b"four"]
-
-    def test_of_no_bytes_are_rejected(self) -> None:
-        reasons = raw_batch(["a.png", "b.png"], [0, 0], [0, 4]).column("reason").to_pylist()
-        assert reasons == [Reason.EMPTY_FILE, None]
-
-    def test_are_read_in_one_go_unless_far_apart(self) -> None:
-        ranges = []
-
-        def read(start: int, length: int) -> bytes:
-            ranges.append((start, length))
-            return bytes(range(256))[start : start + length]
-
-        batch = raw_batch(["a", "b", "c", "d"], [0, 5, 9, 200_000], [5, 0, 3, 4])
-        first, second, third, cut = contents(batch, read)
-        assert (bytes(first), bytes(third)) == (b"\0\1\2\3\4", b"\x09\x0a\x0b")
-        assert (second, cut) == (Rejection.of(Reason.EMPTY_FILE), Rejection.of(Reason.STORED_INPUT_DAMAGED))
-        assert ranges == [(0, 12), (200_000, 4)]
-
-    def test_may_be_none_at_all(self) -> None:
-        assert raw_batch([], [], []).num_rows == 0
-
-
-@pytest.mark.parametrize(
-    ("head", "kind"),
-    [
-        (b"PK\x03\x04", "zip"),
-        (b"PK\x05\x06" + bytes(18), "zip"),
-        (b"\x89PNG\r\n\x1a\n", "png"),
-        (b"\xff\xd8\xff\xe0", "jpeg"),
-        (b"RIFF\0\0\0\0WEBPVP8 ", "webp"),
-        (b"RIFF\0\0\0\0WAVEfmt ", None),
-        (b"II*\0", "tiff"),
-        (b"MM\0*", "tiff"),
-        (b"II+\0", "tiff"),
-        (b"BM" + bytes(12) + b"\x28\0\0\0", "bmp"),
-        (b"BM is how this text begins", None),
-        (b"\x1f\x8b\x08\0", "archive"),
-        (b"7z\xbc\xaf\x27\x1c", "archive"),
-        (b"Rar!\x1a\x07\x01", "archive"),
-        (bytes(257) + b"ustar", "archive"),
-        (b"hello", None),
-        (b"", None),
-    ],
-)
-def test_a_file_is_told_by_its_first_bytes(head: bytes, kind: str | None) -> None:
-    assert sniff(head) == kind

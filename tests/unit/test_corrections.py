@@ -9,13 +9,7 @@ from glyphq.corrections import Corrections
 from glyphq.errors import InvalidOption, JobNotFound
 from glyphq.jobs import Correction, Job
 from glyphq.ledger import Ledger
-from glyphq.local_blobs import LocalBlobs
-from tests.unit.test_ledger import accepted
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(LocalBlobs(tmp_path))
+from tests.unit.ledgers import accepted
 
 
 @pytest.fixture
@@ -59,7 +53,7 @@ def test_many_at_once_are_all_kept(corrections: Corrections, job: Job) -> None:
 def test_a_damaged_one_is_left_out(corrections: Corrections, job: Job, tmp_path: Path) -> None:
     corrections.put(job, 0, SEVEN)
     corrections.put(job, 1, ONE)
-    folder = tmp_path / "data" / job.id / "corrections"
+    folder = tmp_path / "store" / "data" / job.id / "corrections"
     (folder / "0.json").write_bytes(b"{}")
     (folder / "1.json.bak").write_bytes((folder / "1.json").read_bytes())
     assert corrections.of(job) == {1: ONE}

@@ -1,7 +1,6 @@
 """What is due is sent and what is done is ended, whatever Redis believes; and the reconciler outlives every fault."""
 
 import json
-from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -12,17 +11,11 @@ from glyphq.dispatch import Dispatcher
 from glyphq.errors import StoreError
 from glyphq.jobs import Counts, Job
 from glyphq.ledger import Ledger, result_key
-from glyphq.local_blobs import LocalBlobs
 from glyphq.progress import EPOCH, Progress
 from glyphq.settings import Settings
-from tests.unit.test_ledger import DAMAGES, accepted, spoil, work
+from tests.unit.ledgers import DAMAGES, accepted, spoil, work
 
 OWNER_WINDOW = 8
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(LocalBlobs(tmp_path / "store"))
 
 
 @pytest.fixture

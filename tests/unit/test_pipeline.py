@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import subprocess
 import sys
 import time
@@ -15,18 +16,21 @@ from redis import Redis
 from uuid_utils import uuid7
 
 from glyphq import results, samples
-from glyphq.archive import index_zip, raw_batch
+from glyphq.archive import index_zip
 from glyphq.blobs import open_blobs
 from glyphq.broker import create_celery
 from glyphq.dispatch import Dispatcher, waiting
 from glyphq.errors import StoreError
-from glyphq.jobs import Job, JobState, Kind, Model, Options
+from glyphq.index import raw_batch
+from glyphq.jobs import Job, JobState, Kind, Lane, Model, Options
 from glyphq.ledger import Ledger, index_key, input_key, result_key, write_index
+from glyphq.logs import handler_of
 from glyphq.progress import Progress
 from glyphq.settings import Settings
 from glyphq.vision.engine import Engine, open_engine
 from worker import pipeline
 from worker.lane import InteractiveLane
+from worker.metrics import Stages
 from worker.process import Process
 
 SCANS = {sample.filename: sample.png for sample in samples.draw(6, seed=4)}  # two chunks of three
@@ -47,7 +51,7 @@ def process(tmp_path: Path, server: str, redis: Redis, engine: Engine) -> Proces
     return Process("test", settings, ledger, progress, dispatcher, engine, model, 1.5, lane)
 
 
-def submitted(process: Process, content: bytes | None = None, options: Options | None = None) -> Job:
+def submitted(process: Process, content: bytes | None = None, options: Options | None = None, **more) -> Job:
     """A zip in the bulk lane, accepted and sent."""
     if content is None:
         buffer = io.BytesIO()
@@ -59,16 +63,16 @@ def submitted(process: Process, content: bytes | None = None, options: Options |
     chunks = write_index(index, index_zip(io.BytesIO(content), limits, "cp437").batches())
     process.ledger.blobs.create(input_key(job_id), content)
     process.ledger.blobs.create(index_key(job_id), index.getvalue())
-    return accepted(process, job_id, Kind.ZIP, content, chunks, archive_limits=asdict(limits), options=options)
+    return accepted(process, job_id, Kind.ZIP, content, chunks, options, archive_limits=asdict(limits), **more)
 
 
-def asked(process: Process, scan: bytes, options: Options | None = None) -> Job:
+def asked(process: Process, scan: bytes, options: Options | None = None, **more) -> Job:
     """A single image in the interactive lane, accepted and waiting."""
     index = io.BytesIO()
     chunks = write_index(index, iter([raw_batch(["a.png"], [0], [len(scan)])]))
     inline_index = index.getvalue()[chunks[0].offset :]
-    more = {"inline_index": inline_index, "inline_input": scan, "options": options}
-    return accepted(process, str(uuid7()), Kind.IMAGE, scan, chunks, **more)
+    inline = {"inline_index": inline_index, "inline_input": scan}
+    return accepted(process, str(uuid7()), Kind.IMAGE, scan, chunks, options, **inline, **more)
 
 
 def accepted(
@@ -298,11 +302,28 @@ class TestDrain:
         lane = NeverEmpty(watch=lambda: None, rest=lambda: None, served_from=0.0)
         process = SimpleNamespace(settings=SimpleNamespace(lease_seconds=1e6), lane=lane)
         for _ in range(250):  # small chunks
-            with pipeline._Pulse(process, lambda: True, serves=True) as pulse:
+            with pipeline._Pulse(process, lambda: True, Stages(Lane.BULK), serves=True) as pulse:
                 for _ in range(4):
                     pass_time(0.1)
                     pulse()
         assert 180 < clock <= 201  # 100 of them the images' own
+
+
+@pytest.mark.parametrize("lane", ["bulk", "interactive"])
+def test_an_error_that_nobody_foresaw_is_logged_with_job_and_request(process, monkeypatch, lane) -> None:
+    monkeypatch.setattr(pipeline, "decode", raising(MemoryError("unforeseen")))
+    stream = io.StringIO()
+    handler = handler_of("json", stream)
+    monkeypatch.setattr(pipeline.log, "handlers", [handler])
+    if lane == "bulk":
+        job = submitted(process, request_id="request-1")
+        work(process, job, 0)
+    else:
+        job = asked(process, SCANS["scan-00000.png"], request_id="request-1")
+        pipeline.drain(process)
+    [error] = [record for line in stream.getvalue().splitlines() if "exc_info" in (record := json.loads(line))]
+    assert (error["job_id"], error["request_id"]) == (job.id, "request-1")
+    assert "MemoryError: unforeseen" in error["exc_info"]
 
 
 def test_a_process_that_is_stuck_at_one_image_ends_itself_and_says_where() -> None:
@@ -314,7 +335,7 @@ def test_a_process_that_is_stuck_at_one_image_ends_itself_and_says_where() -> No
         "process = SimpleNamespace(settings=SimpleNamespace(lease_seconds=30))\n"
         "def stuck_image():\n"
         "    threading.Event().wait(30)\n"
-        "with pipeline._Pulse(process, lambda: True):\n"
+        "with pipeline._Pulse(process, lambda: True, pipeline.Stages('bulk')):\n"
         "    stuck_image()\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)

@@ -1,0 +1,83 @@
+"""How log records look, and which job and request they are about. Knows nothing of either.
+
+As text they are lines for people; as JSON they are an object a line, with the same words in `message`. What is bound
+here goes with every record of the same task or thread, and with those of threads that `asyncio.to_thread` starts.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal, TextIO
+
+from pythonjsonlogger.json import JsonFormatter
+
+_JOB_ID: ContextVar[str | None] = ContextVar("job_id", default=None)
+_REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+_BOUND = {"job_id": _JOB_ID, "request_id": _REQUEST_ID}
+
+
+def set_up_logging(form: Literal["text", "json"]) -> None:
+    """Write records from INFO on to standard error. Whatever is forked later writes like this."""
+    logging.basicConfig(level=logging.INFO, handlers=[handler_of(form, sys.stderr)])
+
+
+def handler_of(form: Literal["text", "json"], stream: TextIO) -> logging.Handler:
+    """Writes records to `stream`, with what is bound."""
+    handler = logging.StreamHandler(stream)
+    if form == "json":
+        fields, names = ("levelname", "name", "message", "process"), {"levelname": "level", "name": "logger"}
+        formatter: logging.Formatter = JsonFormatter(fields, rename_fields=names, timestamp="time")
+    else:
+        formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s%(bound)s")
+    handler.setFormatter(formatter)
+    handler.addFilter(_add_bound if form == "json" else _add_bound_text)
+    return handler
+
+
+def bind_job(job_id: str | None) -> None:
+    """From now on, in this task or thread, records are about this job."""
+    _JOB_ID.set(job_id)
+
+
+def bind_request(request_id: str | None) -> None:
+    """From now on, in this task or thread, records are about what this request handed in; None where it is unknown."""
+    _REQUEST_ID.set(request_id)
+
+
+@contextmanager
+def bound(job_id: str | None, request_id: str | None = None) -> Iterator[None]:
+    """Within, records are about this job, or about none. An error that leaves takes a note of it along."""
+    tokens = _JOB_ID.set(job_id), _REQUEST_ID.set(request_id)
+    try:
+        yield
+    except Exception as error:
+        if job_id is not None:
+            error.add_note(f"while at work on{_text(_known())}")
+        raise
+    finally:
+        _JOB_ID.reset(tokens[0])
+        _REQUEST_ID.reset(tokens[1])
+
+
+def bound_request_id() -> str | None:
+    return _REQUEST_ID.get()
+
+
+def _known() -> dict[str, str]:
+    return {name: value for name, variable in _BOUND.items() if (value := variable.get()) is not None}
+
+
+def _text(known: dict[str, str]) -> str:
+    return f" [{' '.join(f'{name}={value}' for name, value in known.items())}]" if known else ""
+
+
+def _add_bound(record: logging.LogRecord) -> bool:
+    record.__dict__.update(_known())
+    return True
+
+
+def _add_bound_text(record: logging.LogRecord) -> bool:
+    record.__dict__["bound"] = _text(_known())
+    return True

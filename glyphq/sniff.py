@@ -1,0 +1,38 @@
+"""What a file is, from its first bytes."""
+
+from typing import Literal
+
+Sniffed = Literal["zip", "png", "jpeg", "webp", "tiff", "bmp", "archive"]
+
+_BMP_HEADER_BYTES = (12, 16, 40, 52, 56, 64, 108, 124)
+_MAGIC: tuple[tuple[bytes, Sniffed], ...] = (
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),  # an empty one
+    (b"PK\x07\x08", "zip"),  # a split one, back in one piece
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"II+\x00", "tiff"),  # BigTIFF
+    (b"MM\x00+", "tiff"),
+    (b"\x1f\x8b\x08", "archive"),  # gzip
+    (b"7z\xbc\xaf\x27\x1c", "archive"),
+    (b"Rar!\x1a\x07", "archive"),
+    (b"\xfd7zXZ\x00", "archive"),
+    (b"BZh", "archive"),
+    (b"\x28\xb5\x2f\xfd", "archive"),  # zstandard
+)
+
+
+def sniff(head: bytes) -> Sniffed | None:
+    """What a file is by its first bytes, None for neither archive nor image. 16 tell all but tar, which needs 262."""
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[:2] == b"BM" and int.from_bytes(head[14:16], "little") in _BMP_HEADER_BYTES:
+        return "bmp"
+    if head[257:262] == b"ustar":
+        return "archive"
+    return None
