@@ -47,6 +47,16 @@ class GlyphqError(Exception):
         super().__init__(detail)
         self.detail = detail
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """It can be pickled, whatever its class takes: pools of processes hand errors over so."""
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[GlyphqError], arguments: tuple[object, ...], fields: dict[str, object]) -> GlyphqError:
+    error = kind.__new__(kind, *arguments)
+    vars(error).update(fields)
+    return error
+
 
 class InvalidRequest(GlyphqError):
     """Raised when what was handed in cannot be accepted, whatever the state of the service."""

@@ -10,11 +10,13 @@
         client.download(job, "digits.parquet")
 
 Uploads and results are streamed, and every call is tried again where that may help. `operations` and `downloads` say
-what can be asked; `clients` runs it.
+what can be asked; `blocking` and `awaiting` run it.
 """
 
-from glyphq.client.clients import DEFAULT_URL, AsyncClient, Client
+from glyphq.client.awaiting import AsyncClient
+from glyphq.client.blocking import Client
 from glyphq.client.downloads import Wanted
+from glyphq.client.methods import DEFAULT_URL
 from glyphq.client.operations import SubmitOptions
 from glyphq.client.packing import Scans
 from glyphq.records import Answer, Correction, Format, JobStatus, Row, Rows

@@ -40,17 +40,20 @@ class Service:
 
 
 class Patience:
-    """Pauses that double, each cut by chance so that many clients do not come back at once, up to a time in all."""
+    """Pauses that double, each cut by chance so that many clients do not come back at once, up to a time in all since
+    the first failure: what took long before that, as an upload, is worth another attempt.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service, self._next = service, FIRST_PAUSE_SECONDS
-        self._began, self._paused = time.monotonic(), 0.0
+        self._failed_at, self._paused = float("inf"), 0.0
 
     def pause_seconds(self, asked: float | None = None) -> float | None:
         """How long to wait before the next attempt, at least as long as was `asked`; None: it is in vain."""
         chance = random.random()  # noqa: S311  # no secret
         seconds = max(self._next * (1 - chance / 2), (asked or 0) * (1 + chance / 4))
-        if max(self._paused, time.monotonic() - self._began) + seconds > self._service.patience_seconds:
+        self._failed_at = min(self._failed_at, time.monotonic())
+        if max(self._paused, time.monotonic() - self._failed_at) + seconds > self._service.patience_seconds:
             return None
         self._paused += seconds
         self._next = min(2 * self._next, LONGEST_PAUSE_SECONDS)

@@ -50,7 +50,12 @@ def body_of(scans: Scans) -> Body:
         return Body(lambda: _pieces(io.BytesIO(scans)), _UNTOLD, len(scans))
     if hasattr(scans, "shape"):
         return _body_of_array(scans)
-    paths = [Path(scans)] if isinstance(scans, str | os.PathLike) else [Path(path) for path in scans]
+    try:
+        paths = [Path(scans)] if isinstance(scans, str | os.PathLike) else [Path(path) for path in scans]
+    except TypeError:
+        raise UnsupportedInput(
+            "Scans are handed in as a path, several paths, bytes, or one array of uint8: numpy.stack makes one of many."
+        ) from None
     if len(paths) == 1 and not paths[0].is_dir():
         return Body(lambda: _pieces(paths[0].open("rb")), _UNTOLD, paths[0].stat().st_size)
     files = _files(paths)

@@ -6,6 +6,7 @@ Each test is run with `Client` and with `AsyncClient`, which have to do the same
 import inspect
 import json
 import os
+import pickle
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from io import BytesIO
@@ -318,6 +319,8 @@ class TestArrays:
             (np.zeros((2, 28, 28)), UnsupportedInput, r"\(array \* 255\)\.astype"),
             (np.zeros(784, np.uint8), UnsupportedInput, "of shape \\(784,\\) holds no scans"),
             (np.zeros((0, 28, 28), np.uint8), EmptyInput, "holds no scans"),
+            ([np.zeros((28, 28), np.uint8)], UnsupportedInput, r"numpy\.stack"),
+            (bytearray(b"PK"), UnsupportedInput, "a path, several paths, bytes"),
         ],
     )
     def test_what_is_no_array_of_scans_is_told_before_anything_is_sent(
@@ -779,8 +782,9 @@ def test_every_problem_of_the_service_is_raised_as_the_error_that_it_was(error: 
 
     with pytest.raises(type(error)) as caught:
         anyio.run(ask)
-    assert type(caught.value) is type(error)
-    assert vars(caught.value) == vars(error)
+    for raised in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert type(raised) is type(error)
+        assert (vars(raised), str(raised)) == (vars(error), str(error))
 
 
 class TestBothClients:
