@@ -28,7 +28,7 @@ from glyphq.cli.options import (
     client_of,
 )
 from glyphq.cli.waiting import wait_or_leave, watch
-from glyphq.cli.words import exit_code, print_json, say, writing
+from glyphq.cli.words import exit_code, print_json, say, target_of
 from glyphq.errors import (
     GlyphqError,
     InvalidArchive,
@@ -86,7 +86,7 @@ def classify(
     chosen = {"top_k": top_k, "invert": invert, "filename_encoding": filename_encoding, **charset_options(charset)}
     expected = _labels_of(truth) if truth else None
     with _service(server, workers) as url, client_of(context, url, key) as client:
-        with writing(output, [*scans, *([truth] if truth else [])]) as file:
+        with target_of(output, [*scans, *([truth] if truth else [])]) as target:
             started = time.monotonic()
             job = _submitted(client, scans, name=None, **chosen)
             try:
@@ -97,7 +97,7 @@ def classify(
             seconds = time.monotonic() - started
             if job.state is JobState.FAILED:
                 raise JobFailed(f"Job {job.id} failed. {job.state.sentence}")
-            client.download(job, file, format or Format.of_path(output))
+            client.download(job, target, format or Format.of_path(output))
         say(f"{job.summary}; {seconds:,.1f} s, {job.counts.done / seconds:,.0f} images/s")
         if expected is not None:
             say(_agreement(client, job, expected))

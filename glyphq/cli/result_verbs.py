@@ -19,7 +19,7 @@ from glyphq.cli.options import (
     Server,
     client_of,
 )
-from glyphq.cli.words import print_json, say, writing
+from glyphq.cli.words import print_json, say, target_of
 from glyphq.errors import JobNotFinished
 from glyphq.jobs import RowStatus, Sort
 from glyphq.records import Format
@@ -64,9 +64,9 @@ def results(
         "bom": bom,
     }
     wanted: Any = {name: value for name, value in chosen.items() if value not in (None, False, [])}
-    with client_of(context, server, key) as client, writing(output) as file:
+    with client_of(context, server, key) as client, target_of(output) as target:
         try:
-            complete = client.download(job, file, format or Format.of_path(output), **wanted)
+            complete = client.download(job, target, format or Format.of_path(output), **wanted)
         except JobNotFinished as unfinished:
             advice = "The job still runs. `glyphq wait JOB` waits for it; --partial takes the rows there are."
             raise JobNotFinished(advice, unfinished.job) from None

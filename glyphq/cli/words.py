@@ -49,8 +49,10 @@ def exit_code(job: JobStatus) -> int:
 
 
 @contextmanager
-def writing(output: Path, inputs: Sequence[Path] = ()) -> Iterator[BinaryIO]:
-    """Standard output for `-`; else the file, which appears, or is replaced, only when it is whole; never an input."""
+def target_of(output: Path, inputs: Sequence[Path] = ()) -> Iterator[Path | BinaryIO]:
+    """Where to write: standard output for `-`, a device or a pipe as an open file; else the path, which is never an
+    input.
+    """
     if output == STANDARD_OUTPUT:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -61,9 +63,19 @@ def writing(output: Path, inputs: Sequence[Path] = ()) -> Iterator[BinaryIO]:
     if output.is_dir() or any(output == path.resolve() for path in inputs):
         what = "a folder" if output.is_dir() else "what is to be read"
         raise typer.BadParameter(f"{output} is {what}; name another file", param_hint="--output")
-    if output.exists() and not output.is_file():  # a device or a pipe
+    if output.exists() and not output.is_file():
         with output.open("wb") as file:
             yield file
     else:
-        with whole_file(output) as file:
-            yield file
+        yield output
+
+
+@contextmanager
+def writing(output: Path, inputs: Sequence[Path] = ()) -> Iterator[BinaryIO]:
+    """`target_of`, opened; a file appears, or is replaced, only when it is whole."""
+    with target_of(output, inputs) as target:
+        if isinstance(target, Path):
+            with whole_file(target) as file:
+                yield file
+        else:
+            yield target

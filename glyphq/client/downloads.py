@@ -66,7 +66,9 @@ def rows(service: Service, job: JobStatus | str, **wanted: Unpack[Wanted]) -> Fl
                     yield Give(found)
             return
         except httpx.RequestError as error:
-            if not (complete and reading.may_go_on):
+            if reading.has_all:
+                return
+            if not (complete and reading.goes_on()):
                 raise _broke_off(service, error) from error
 
 
@@ -110,13 +112,15 @@ def download(
     `target` is a path, where the file appears, or is replaced, only when it is whole, or a file open for writing bytes.
     `format` is csv, json, ndjson, parquet or zip (the scans, in a folder for each label); by default what the suffix of
     the path says, else csv. The keywords of glyphq.Wanted say which rows. Where the connection breaks, it goes on with
-    the first row that is missing, or begins anew; ServiceUnreachable is raised when no more has come than the last
-    time. Raises JobNotFinished for a job that still runs, unless `partial`, and OSError.
+    the first row that is missing, or, where that cannot be and `target` is a path, begins anew; ServiceUnreachable is
+    raised when no more has come than the last time. Raises JobNotFinished for a job that still runs, unless `partial`,
+    and OSError.
     """
     if isinstance(target, str | os.PathLike):
         path = Path(target)
         with whole_file(path) as file:
-            return (yield from _written(service, job, file, _format(format or Format.of_path(path)), wanted))
+            form = _format(format or Format.of_path(path))
+            return (yield from _written(service, job, file, form, wanted, may_begin_anew=True))
     return (yield from _written(service, job, target, _format(format or Format.CSV), wanted))
 
 
@@ -125,7 +129,7 @@ def results(
 ) -> Operation[bytes]:
     """The bytes of `download`, in memory."""
     file = BytesIO()
-    yield from _written(service, job, file, _format(format), wanted)
+    yield from _written(service, job, file, _format(format), wanted, may_begin_anew=True)
     return file.getvalue()
 
 
@@ -149,8 +153,17 @@ def rows_in_memory(service: Service, job_id: str) -> Operation[list[Row]]:
     return _Lines().rows_in(content)
 
 
-def _written(service: Service, job: JobStatus | str, file: BinaryIO, form: Format, wanted: Wanted) -> Operation[bool]:
-    reading, begun, furthest = _Reading(job, wanted), file.tell() if file.seekable() else None, -1
+def _written(
+    service: Service,
+    job: JobStatus | str,
+    file: BinaryIO,
+    form: Format,
+    wanted: Wanted,
+    *,
+    may_begin_anew: bool = False,
+) -> Operation[bool]:
+    """`may_begin_anew`: the file is ours from its first byte, so that it may be emptied."""
+    reading, furthest = _Reading(job, wanted), -1
     whole = WholeRows(csv=form is Format.CSV)
     while True:
         response = yield from answered(service, reading.request(form))
@@ -168,9 +181,9 @@ def _written(service: Service, job: JobStatus | str, file: BinaryIO, form: Forma
             if in_rows:
                 goes_on = whole.resume()
                 reading.taken = whole.number
-            elif goes_on := begun is not None and came > furthest:
+            elif goes_on := may_begin_anew and came > furthest:
                 furthest = came
-                file.seek(begun)
+                file.seek(0)
                 file.truncate()
             if not goes_on:
                 raise _broke_off(service, error) from error
@@ -188,10 +201,14 @@ class _Reading:
     @property
     def in_order(self) -> bool:
         """Whether these are all rows in their order, of which the service gives those from a certain one on."""
-        return all(name in _IN_ORDER for name in self.wanted)
+        return all(name in _IN_ORDER or value is None for name, value in self.wanted.items())
 
     @property
-    def may_go_on(self) -> bool:
+    def has_all(self) -> bool:
+        """Whether no more are wanted."""
+        return self.taken == self.wanted.get("limit")
+
+    def goes_on(self) -> bool:
         """Whether rows have come since this was asked last."""
         came, self._resumed_at = self.taken > self._resumed_at, self.taken
         return came
@@ -237,10 +254,10 @@ def _texts(params: Any) -> dict[str, str | list[str]]:
     for name, value in params.items():
         if value is None or (value is False and name != "reviewed"):
             continue
-        many = isinstance(value, Sequence) and not isinstance(value, str)
-        texts[name] = (
-            [str(each) for each in value] if many else str(value).lower() if value in (True, False) else str(value)
-        )
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            texts[name] = [str(each) for each in value]
+        else:
+            texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
     return texts
 
 

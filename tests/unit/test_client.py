@@ -519,23 +519,18 @@ class TestResults:
             service.client().results(JOB_ID, format)
         assert len(service.requests) == 2
 
-    def test_what_cannot_be_parted_is_begun_anew(self) -> None:
-        service = Service(httpx.Response(200, stream=Broken(b"PAR1 and")), httpx.Response(200, content=b"PAR1 whole"))
-        file = BytesIO(b"before ")
-        file.seek(7)
-        service.client().download(JOB_ID, file, "parquet")
-        assert file.getvalue() == b"before PAR1 whole"
+    def test_what_cannot_be_parted_is_begun_anew(self, tmp_path: Path) -> None:
+        service = Service(
+            httpx.Response(200, stream=Broken(b"PAR1 and more")), httpx.Response(200, content=b"PAR1 all")
+        )
+        service.client().download(JOB_ID, tmp_path / "rows.parquet")
+        assert (tmp_path / "rows.parquet").read_bytes() == b"PAR1 all"
 
-    def test_what_has_gone_out_of_hand_is_not_begun_anew(self) -> None:
+    def test_a_file_of_somebody_else_is_not_begun_anew(self) -> None:
         service = Service(httpx.Response(200, stream=Broken(b'{"results": [\n')))
         with pytest.raises(ServiceUnreachable):
-            service.client().download(JOB_ID, Pipe(), Format.JSON)
+            service.client().download(JOB_ID, BytesIO(), Format.JSON)
         assert len(service.requests) == 1
-
-
-class Pipe(BytesIO):
-    def seekable(self) -> bool:
-        return False
 
 
 def line(row: int, label: str | None = "7", **more: Any) -> bytes:
@@ -572,6 +567,11 @@ class TestRows:
         assert [row.row for row in found] == [9, 4, 7]
         params = service.requests[1].url.params
         assert (params["offset"], params["limit"], "first_row" in params) == ("7", "1", False)
+
+    def test_a_connection_that_breaks_after_the_last_of_them_takes_none_away(self) -> None:
+        service = Service(httpx.Response(200, stream=Broken(line(9) + line(4))))
+        assert [row.row for row in service.client().rows(JOB_ID, sort="confidence", limit=2)] == [9, 4]
+        assert len(service.requests) == 1
 
     def test_a_row_that_is_none_is_an_error_and_no_crash(self) -> None:
         for content in (b"<html>\n", b"{}\n"):
