@@ -39,8 +39,8 @@ from glyphq.errors import (
     UploadInterrupted,
     UploadTooSlow,
 )
-from glyphq.jobs import MAX_LABEL_CHARACTERS, Correction, Job, RowStatus, View
-from glyphq.selection import Selection, Sort
+from glyphq.jobs import MAX_LABEL_CHARACTERS, Correction, Job, RowStatus, Sort, View
+from glyphq.selection import Selection
 
 router = guarded_router()
 

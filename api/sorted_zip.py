@@ -17,6 +17,7 @@ from glyphq.contents import contents
 from glyphq.errors import LimitExceeded
 from glyphq.jobs import Job, Rejection
 from glyphq.ledger import Ledger
+from glyphq.pieces import Pieces
 
 _PIECE_ROWS = 1024
 _MAX_NAME_BYTES = 200
@@ -36,7 +37,7 @@ def sorted_zip(ledger: Ledger, job: Job, rows: pa.Table, most: int) -> Iterator[
 
 
 def _pieces(ledger: Ledger, job: Job, rows: pa.Table) -> Iterator[bytes]:
-    rows, pieces = rows.sort_by("row"), results.Pieces()
+    rows, pieces = rows.sort_by("row"), Pieces()
     date = time.gmtime(job.created_at)[:6]
     archive = zipfile.ZipFile(pieces, "w")
     try:

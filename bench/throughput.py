@@ -24,7 +24,7 @@ def glyphq_side(client: Client) -> Side:
         started = time.perf_counter()
         job = client.wait(client.submit(archive, top_k=1).id)
         with table.open("wb") as file:
-            client.write_results(job.id, file)
+            client.download(job, file)
         seconds = time.perf_counter() - started
         client.delete(job.id)
         return seconds

@@ -208,6 +208,14 @@ class View(_Described):
     MODEL = "model", "The 28x28 picture that the network was given."
 
 
+class Sort(_Described):
+    """How rows are ordered; those that are equal by it, by their number."""
+
+    ROW = "row", "As in the archive."
+    CONFIDENCE = "confidence", "The most doubtful first, those without a confidence last."
+    FILENAME = "filename", "By file name."
+
+
 @dataclass(frozen=True)
 class Options:
     """What the submitter chose. Raises InvalidOption, naming the option, for a value out of range.

@@ -5,7 +5,6 @@ All batches of one job have the same number k of classes a row; where a row's ch
 A row that is not classified has null for them all.
 """
 
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from glyphq.jobs import DOUBTFUL_CONFIDENCE, Correction, Counts, Model, Rejection, RowStatus, Sign
 from glyphq.labels import LABELS
+from glyphq.pieces import Pieces
 
 CONFIDENCE_STEPS = 10_000
 """Confidences are shown with four decimals, in every form rounded alike."""
@@ -283,30 +283,6 @@ def to_parquet(batches: Iterable[pa.RecordBatch], top_k: int, *, corrected: bool
             writer.write_table(pa.concat_tables(_flat(batch, top_k) for batch in group))
             yield pieces.take()
     yield pieces.take()
-
-
-class Pieces(io.RawIOBase):
-    """A file that is written and never kept: what has come since the last time is taken."""
-
-    def __init__(self) -> None:
-        self._written: list[bytes] = []
-        self._position = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._written.append(bytes(data))
-        self._position += len(self._written[-1])
-        return len(self._written[-1])
-
-    def tell(self) -> int:
-        return self._position
-
-    def take(self) -> bytes:
-        taken = b"".join(self._written)
-        self._written.clear()
-        return taken
 
 
 def _grouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[list[pa.RecordBatch]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import reduce
 from typing import Any
 
@@ -11,17 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glyphq import results
-from glyphq.jobs import Correction, RowStatus
+from glyphq.jobs import Correction, RowStatus, Sort
 
 HISTOGRAM_STEP = 0.005
-
-
-class Sort(StrEnum):
-    """How rows are ordered; rows that are equal by it, by their number."""
-
-    ROW = "row"
-    CONFIDENCE = "confidence"  # the most doubtful first, those without one last
-    FILENAME = "filename"
 
 
 @dataclass(frozen=True)

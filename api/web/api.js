@@ -13,14 +13,15 @@ export const key = {
 export const refusals = new EventTarget();
 
 /**
- * Take the key out of `#key=KEY`, as printed when a service first starts, and out of the address.
+ * Take the key out of `#key=KEY`, as printed when a service first starts, or `#key=KEY&at=/jobs/JOB/look`, as `glyphq
+ * review` opens it, and out of the address.
  * @param {string} hash of the address that was opened, though another may have been since
  */
 export function takeKey(hash) {
-  const given = hash.match(/^#key=(.+)$/);
+  const given = hash.match(/^#key=([^&]+)(?:&at=(\/.*))?$/);
   if (!given) return;
   key.keep(decodeURIComponent(given[1]).trim());
-  if (location.hash === hash) history.replaceState(null, "", "/#/");
+  if (location.hash === hash) history.replaceState(null, "", `/#${given[2] ?? "/"}`);
 }
 
 /** What went wrong, in the service's words. `status` is 0 where it did not answer. */

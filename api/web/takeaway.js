@@ -138,16 +138,13 @@ function pythonOf(job) {
   const options = chosen(job)
     .map(([name, value]) => `, ${name}=${JSON.stringify(value)}`)
     .join("");
-  const secret = key.get() ? `, os.environ["GLYPHQ_KEY"]` : "";
   return [
-    ...(key.get() ? ["import os"] : []),
-    "from pathlib import Path",
+    ...(key.get() ? ["# the key is taken from GLYPHQ_KEY"] : []),
+    "from glyphq import Client",
     "",
-    "from glyphq.client import Client",
-    "",
-    `with Client("${location.origin}"${secret}) as client:`,
-    `    job = client.submit(Path("scans.zip")${options})`,
-    "    client.wait(job.id)",
-    '    Path("results.csv").write_bytes(client.results(job.id))',
+    `with Client("${location.origin}") as client:`,
+    `    job = client.submit("scans.zip"${options})`,
+    "    client.wait(job)",
+    '    client.download(job, "results.csv")',
   ].join("\n");
 }

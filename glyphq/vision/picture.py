@@ -1,10 +1,9 @@
-"""The 28x28 picture that the network is given: from a pixel row, and as PNG. Knows numpy and zlib, no cv2 or Pillow."""
-
-import struct
-import zlib
+"""The 28x28 picture that the network is given: from a pixel row, and as PNG. Knows numpy, no cv2 or Pillow."""
 
 import numpy as np
 from numpy.typing import NDArray
+
+from glyphq.png import gray_png
 
 Gray = NDArray[np.uint8]
 
@@ -17,13 +16,6 @@ def from_pixels(content: bytes | memoryview) -> Gray:
 
 
 def to_png(picture: Gray) -> bytes:
-    """uint8[H, W] -> a PNG of 8-bit gray (ISO/IEC 15948), its rows unfiltered."""
+    """uint8[H, W] -> a PNG of 8-bit gray."""
     height, width = picture.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    rows = np.insert(picture, 0, 0, axis=1)  # before each row the number of its filter
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return gray_png(picture.tobytes(), width, height)

@@ -7,6 +7,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from glyphq.cli import main
+from glyphq.client import Client
 from glyphq.embedded import EmbeddedService, embedded_service
 from glyphq.keys import Keys
 from glyphq.local_blobs import LocalBlobs
@@ -43,6 +45,19 @@ def test_a_key_in_the_address_is_kept_and_taken_out_of_it(page: Page, keys: tupl
     page.reload()
     expect(page.get_by_role("heading", name="Latest jobs")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_glyphq_review_leads_to_the_job_with_the_key(
+    page: Page, guarded: EmbeddedService, keys: tuple[str, str], scans: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Client(guarded.url, keys[0]) as client:
+        job = client.wait(client.submit(scans))
+    with pytest.raises(SystemExit):
+        main(["review", job.id, "--no-open", "--server", guarded.url, "--key", keys[0]])
+    page.goto(capsys.readouterr().out.strip())
+    expect(page.locator(".card .scan").first).not_to_have_js_property("naturalWidth", 0)
+    assert page.url == f"{guarded.url}/#/jobs/{job.id}/look"
+    assert keys[0] not in page.evaluate("() => history.state ?? ''")
 
 
 def test_without_a_key_the_page_asks_for_one_and_goes_on(page: Page, console: Console, keys: tuple[str, str]) -> None:
@@ -100,5 +115,5 @@ def test_the_commands_name_the_key_without_showing_it(page: Page, keys: tuple[st
     page.set_input_files("#files", scans)
     page.get_by_role("link", name="Take away").click()
     expect(page.locator("pre").first).to_contain_text('-H "Authorization: Bearer $GLYPHQ_KEY"')
-    expect(page.locator("pre").last).to_contain_text('os.environ["GLYPHQ_KEY"]')
+    expect(page.locator("pre").last).to_contain_text("the key is taken from GLYPHQ_KEY")
     assert keys[0] not in page.content()

@@ -26,7 +26,7 @@ from redis.exceptions import RedisError
 from bench.report import commit
 from glyphq import samples
 from glyphq.client import Client
-from glyphq.errors import GlyphqError, JobNotFinished, ProblemReported, ServiceUnreachable
+from glyphq.errors import GlyphqError, JobNotFound, ServiceUnreachable
 from glyphq.progress import DEATHS, LEASED, OPEN, WAITING
 from tests.faults.stack import CAN_LOSE_PACKETS, Stack, packets_lost, resident_mib, stack, until
 
@@ -112,14 +112,14 @@ class Soak:
         """Or is gone. Waits for a second."""
         try:
             return client.wait(job_id, timeout_seconds=1).state.ended
-        except ProblemReported as problem:
-            return problem.code == "job-not-found"
-        except (ServiceUnreachable, JobNotFinished):
+        except JobNotFound:
+            return True
+        except GlyphqError:
             return False
 
     def meddle(self, client: Client, job: Acknowledged, chance: random.Random) -> None:
         what = chance.choices(("cancel", "delete", "wait", "leave"), (1, 1, 4, 4))[0]
-        with suppress(ServiceUnreachable, ProblemReported, JobNotFinished):
+        with suppress(GlyphqError):
             if what == "wait":
                 client.wait(job.id, timeout_seconds=chance.uniform(0, 5))
             elif what == "cancel":
@@ -231,7 +231,7 @@ class Soak:
         with self.own.client() as client:
             for job in self.acknowledged:
                 if job.fate == "perhaps deleted":
-                    with suppress(ProblemReported):
+                    with suppress(JobNotFound):
                         client.delete(job.id)
                 elif job.fate != "deleted":
                     client.wait(job.id, timeout_seconds=600)

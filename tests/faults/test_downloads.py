@@ -13,6 +13,7 @@ import pytest
 
 from glyphq import samples
 from glyphq.client import Client
+from glyphq.errors import ServiceUnreachable
 from tests.faults.conftest import Batch
 from tests.faults.stack import PATIENCE_SECONDS, Stack, resident_mib
 
@@ -66,6 +67,26 @@ def test_a_download_that_breaks_goes_on_with_the_next_row(running: Stack, client
     whole = client.results(job.id, format)
     with breaking_proxy(running.url, after=len(whole) // 3) as url, Client(url) as unlucky:
         assert unlucky.results(job.id, format) == whole
+
+
+def test_rows_come_once_each_over_connections_that_break(running: Stack, client: Client, batch: Batch) -> None:
+    job = client.submit(batch.archive)
+    with breaking_proxy(running.url, after=20_000) as url, Client(url) as unlucky:
+        assert [row.row for row in unlucky.follow(job)] == list(range(batch.total))
+        doubtful = list(unlucky.rows(job, sort="confidence"))
+    assert doubtful == list(client.rows(job, sort="confidence"))
+    assert sorted(row.row for row in doubtful) == list(range(batch.total))
+
+
+def test_what_cannot_be_parted_comes_whole_or_not_at_all(
+    running: Stack, client: Client, batch: Batch, tmp_path: Path
+) -> None:
+    job = client.wait(client.submit(batch.archive))
+    for form in ("parquet", "zip"):
+        with breaking_proxy(running.url, after=5000) as url, Client(url) as unlucky:
+            with pytest.raises(ServiceUnreachable, match="broke within the results"):
+                unlucky.download(job, tmp_path / f"rows.{form}")
+            assert list(tmp_path.iterdir()) == []
 
 
 def test_a_slow_reader_takes_no_memory(running: Stack, client: Client, tmp_path: Path) -> None:

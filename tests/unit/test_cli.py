@@ -20,13 +20,27 @@ from glyphq.errors import SetupError
 
 JOB_ID = "0199f0a0-0000-7000-8000-000000000001"
 TABLE = b"row,filename,label,confidence,status,reason,detail\n0,a.png,7,0.9876,classified,,\n"
+ROW = {
+    "row": 0,
+    "filename": "a.png",
+    "status": "classified",
+    "label": "7",
+    "confidence": 0.9876,
+    "top": [{"label": "7", "confidence": 0.9876}],
+    "reason": None,
+    "detail": None,
+}
 VERBS = (
     "classify",
     "serve",
     "submit",
     "status",
     "wait",
+    "review",
     "results",
+    "follow",
+    "correct",
+    "uncorrect",
     "cancel",
     "delete",
     "jobs",
@@ -34,6 +48,9 @@ VERBS = (
     "doctor",
     "sample",
     "inspect",
+    "keys create",
+    "keys list",
+    "keys revoke",
 )
 
 
@@ -44,10 +61,11 @@ class FakeService:
     state: str = "completed"
     rejected: int = 0
     worker: str = "ok"
+    warnings: list[str] = field(default_factory=list)
     requests: list[httpx.Request] = field(default_factory=list)
     on_request: Callable[[httpx.Request], None] = lambda _request: None
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:  # noqa: PLR0911 - a line for each route
+    def __call__(self, request: httpx.Request) -> httpx.Response:  # noqa: PLR0911, C901 - a line for each route
         self.requests.append(request)
         self.on_request(request)
         match request.method, request.url.path:
@@ -65,6 +83,14 @@ class FakeService:
                 return httpx.Response(204)
             case "GET", path if path.endswith(JOB_ID):
                 return httpx.Response(200, json=self.job())
+            case "PUT", path if path.endswith("/items/12/correction"):
+                label = json.loads(request.content)["label"]
+                given = {"row": 12, "label": label, "corrected_by": "ada", "corrected_at": "2026-01-02T03:04:05+00:00"}
+                return httpx.Response(200, json=given)
+            case "DELETE", path if path.endswith("/items/12/correction"):
+                return httpx.Response(204)
+            case "GET", path if path.endswith("/results") and "follow" in request.url.params:
+                return httpx.Response(200, content=json.dumps(ROW).encode() + b"\n")
             case "GET", path if path.endswith("/results"):
                 if self.state == "running" and "partial" not in request.url.params:
                     return problem(409, "job-not-finished", "2 of 4 rows are done.")
@@ -99,7 +125,7 @@ class FakeService:
             "eta_seconds": None if ended else 2.0,
             "options": {},
             "models": [],
-            "warnings": [],
+            "warnings": self.warnings,
             "links": {},
         }
 
@@ -364,6 +390,134 @@ class TestJobs:
         assert json.loads(run("model", "--json").out) == {"digest": "ab12", "accuracy": 0.9}
 
 
+class TestRows:
+    def test_followed_they_are_a_line_each_or_json(self, run: Run, service: FakeService) -> None:
+        assert run("follow", JOB_ID) == Outcome(0, "0  a.png  7  0.9876\n", "")
+        assert json.loads(run("follow", JOB_ID, "--json", "--first-row", "3").out) == ROW
+        assert service.requests[-1].url.params["first_row"] == "3"
+
+    def test_a_correction_is_made_and_taken_back(self, run: Run, service: FakeService) -> None:
+        assert run("correct", JOB_ID, "12", "7") == Outcome(0, "", "")
+        assert json.loads(run("correct", JOB_ID, "12", "7", "--json").out) == {
+            "row": 12, "label": "7", "corrected_by": "ada", "corrected_at": "2026-01-02T03:04:05+00:00",
+        }  # fmt: skip
+        assert run("uncorrect", JOB_ID, "12") == Outcome(0, "", "")
+        assert [request.method for request in service.requests] == ["PUT", "PUT", "DELETE"]
+
+    def test_some_of_them_can_be_fetched_in_the_form_that_the_name_says(
+        self, run: Run, service: FakeService, tmp_path: Path
+    ) -> None:
+        given = ("--sort", "confidence", "--max-confidence", "0.5", "--label", "7", "--label", "1", "--corrected")
+        assert run("results", JOB_ID, "-o", tmp_path / "x.ndjson", *given).code == 0
+        assert service.requests[0].url.params.multi_items() == [
+            ("format", "ndjson"), ("sort", "confidence"), ("max_confidence", "0.5"), ("label", "7"), ("label", "1"),
+            ("corrected", "true"),
+        ]  # fmt: skip
+
+
+class TestReview:
+    @pytest.fixture
+    def opened(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        addresses: list[str] = []
+        monkeypatch.setattr("webbrowser.open", lambda address: bool(addresses.append(address)) or True)
+        return addresses
+
+    def test_it_opens_the_page_at_the_job_and_prints_the_address(self, run: Run, opened: list[str]) -> None:
+        done = run("review", JOB_ID, "--server", "http://service/")
+        assert done == Outcome(0, f"http://service/#/jobs/{JOB_ID}/look\n", "")
+        assert opened == [done.out.strip()]
+
+    def test_the_key_is_behind_the_hash_where_no_server_sees_it(self, run: Run, opened: list[str]) -> None:
+        done = run("review", JOB_ID, "--server", "http://service", "--key", "secret", "--no-open", "--json")
+        assert json.loads(done.out) == {"url": f"http://service/#key=secret&at=/jobs/{JOB_ID}/look"}
+        assert opened == []
+
+    def test_a_job_that_there_is_not_is_told_and_nothing_opened(self, run: Run, opened: list[str]) -> None:
+        assert run("review", "unknown").code == 1
+        assert opened == []
+
+    def test_without_a_browser_it_says_so(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("webbrowser.open", lambda _address: False)
+        assert "can be opened in any" in run("review", JOB_ID).err
+
+
+class TestMachines:
+    """`--json` is one document on standard output, and nothing else."""
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("status", JOB_ID),
+            ("wait", JOB_ID),
+            ("delete", JOB_ID),
+            ("jobs",),
+            ("model",),
+            ("doctor",),
+            ("correct", JOB_ID, "12", "7"),
+            ("follow", JOB_ID),
+        ],
+    )
+    def test_of_every_verb(self, run: Run, service: FakeService, arguments: tuple[str, ...]) -> None:
+        service.warnings = ["They look inverted."]
+        done = run(*arguments, "--json")
+        assert json.loads(done.out)
+        assert (done.code, done.err) == (0, "")
+
+    def test_of_classify_it_is_the_job_and_the_rows_are_in_the_file(self, run: Run, scans: Path) -> None:
+        output = scans.with_name("predictions.csv")
+        done = run("classify", scans, "--server", "http://service", "-o", output, "--json")
+        assert json.loads(done.out)["id"] == JOB_ID
+        assert output.read_bytes() == TABLE
+
+    def test_of_classify_without_a_file_for_the_rows_it_is_misuse(self, run: Run, scans: Path) -> None:
+        assert run("classify", scans, "--server", "http://service", "--json").code == 2
+
+    def test_of_sample(self, run: Run, tmp_path: Path) -> None:
+        drawn = tmp_path / "drawn.zip"
+        assert json.loads(run("sample", "3", "-o", drawn, "--json").out) == {
+            "scans": str(drawn), "truth": str(tmp_path / "drawn.csv"), "count": 3,
+        }  # fmt: skip
+
+
+class TestCompletion:
+    """What a shell that has `glyphq --install-completion` is told."""
+
+    @pytest.fixture
+    def offered(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+        def offered(line: str) -> list[str]:
+            monkeypatch.setenv("_GLYPHQ_COMPLETE", "complete_bash")
+            monkeypatch.setenv("COMP_WORDS", line)
+            monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+            return run().out.split()
+
+        return offered
+
+    def test_verbs(self, offered: Callable[[str], list[str]]) -> None:
+        assert set(offered("glyphq re")) == {"results", "review"}
+
+    def test_jobs(self, offered: Callable[[str], list[str]], service: FakeService) -> None:
+        assert set(offered("glyphq status --server http://elsewhere --key secret ")) == {JOB_ID}
+        assert service.requests[0].url.host == "elsewhere"
+        assert service.requests[0].headers["Authorization"] == "Bearer secret"
+
+    def test_no_jobs_where_the_service_does_not_answer(
+        self, offered: Callable[[str], list[str]], service: FakeService
+    ) -> None:
+        def refuse(_request: httpx.Request) -> None:
+            raise httpx.ConnectError("Connection refused")
+
+        service.on_request = refuse
+        assert offered("glyphq status ") == []
+        assert len(service.requests) == 1
+
+    def test_charsets_also_behind_a_glob(self, offered: Callable[[str], list[str]]) -> None:
+        assert offered("glyphq submit x.zip --charset d") == ["digits"]
+        assert offered("glyphq submit x.zip --charset dates/*=l") == ["dates/*=letters"]
+
+    def test_encodings(self, offered: Callable[[str], list[str]]) -> None:
+        assert offered("glyphq submit x.zip --filename-encoding cp8") == ["cp866"]
+
+
 class TestSample:
     def test_it_writes_the_zip_and_the_truth_beside_it(self, run: Run, tmp_path: Path) -> None:
         assert run("sample", "3", "-o", tmp_path / "drawn.zip", "--seed", "4").code == 0
@@ -407,6 +561,23 @@ class TestMisuse:
         assert "--charset 'dates/*=digits'" in done.err
         assert service.requests == []
 
+    def test_what_nobody_foresaw_is_one_line_as_well(self, run: Run, service: FakeService) -> None:
+        def fail(_request: httpx.Request) -> None:
+            raise ZeroDivisionError("a fault")
+
+        service.on_request = fail
+        done = run("status", JOB_ID)
+        assert done.code == 1
+        assert done.err.startswith("error: This is a fault of glyphq itself (ZeroDivisionError('a fault')).")
+        assert done.err.count("\n") == 1
+
+    def test_ctrl_c_is_130_and_silent(self, run: Run, service: FakeService) -> None:
+        def interrupt(_request: httpx.Request) -> None:
+            raise KeyboardInterrupt
+
+        service.on_request = interrupt
+        assert run("status", JOB_ID) == Outcome(130, "", "")
+
     def test_a_file_that_cannot_be_read_is_one_line(self, run: Run, scans: Path, service: FakeService) -> None:
         def vanish(_request: httpx.Request) -> None:
             raise PermissionError(13, "Permission denied", "scans.zip")
@@ -419,11 +590,12 @@ class TestHelp:
     def test_it_lists_every_verb(self, run: Run) -> None:
         done = run("--help")
         assert done.code == 0
-        assert all(verb in done.out for verb in VERBS)
+        assert all(verb.split()[0] in done.out for verb in VERBS)
+        assert "130 interrupted" in done.out
 
     @pytest.mark.parametrize("verb", VERBS)
     def test_each_verb_has_an_example(self, run: Run, verb: str) -> None:
-        assert f"Example: glyphq {verb}" in run(verb, "--help").out
+        assert f"Example: glyphq {verb}" in run(*verb.split(), "--help").out
 
     def test_the_version_is_printed(self, run: Run) -> None:
         assert run("--version").out == f"{__version__}\n"
@@ -437,6 +609,12 @@ def test_importing_it_needs_only_the_base_install() -> None:
     heavy = "{'torch', 'cv2', 'PIL', 'fastapi', 'celery', 'pyarrow', 'numpy', 'redis', 'pydantic', 'HersheyFonts'}"
     done = in_a_process("-c", f"import sys, glyphq.cli; print(sorted({heavy} & set(sys.modules)))")
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_reader_that_has_read_enough_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m glyphq.cli --help | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stderr, done.stdout.count("\n")) == ("", 1)
 
 
 def test_nobody_at_the_address_is_one_line_without_a_traceback() -> None:

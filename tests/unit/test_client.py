@@ -1,27 +1,45 @@
-"""The client against a transport that answers as the service does: what it sends, what it repeats, what it raises."""
+"""Both clients against a transport that answers as the service does: what they send, repeat and raise.
 
+Each test is run with `Client` and with `AsyncClient`, which have to do the same.
+"""
+
+import inspect
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
+import numpy as np
 import pytest
 
-from glyphq.client import ATTEMPTS, Client, Format
+import glyphq
+from api.problems import _PROBLEMS, add_problem_handlers
+from glyphq.client import AsyncClient, Client, Format
 from glyphq.errors import (
+    DamagedObject,
     EmptyInput,
+    GlyphqError,
     InvalidOption,
+    JobAlreadyEnded,
+    JobFailed,
     JobNotFinished,
+    JobNotFound,
+    LimitExceeded,
+    NoPicture,
     ProblemReported,
+    QuotaExceeded,
     ServiceError,
     ServiceUnreachable,
+    SetupError,
     UnsupportedInput,
 )
-from glyphq.jobs import JobState, Kind, View
+from glyphq.jobs import JobState, Kind, RowStatus, View
+from glyphq.records import Row, Rows
 
 JOB_ID = "0199f0a0-0000-7000-8000-000000000001"
 
@@ -73,6 +91,8 @@ Answer = httpx.Response | Exception
 class Service:
     """Answers each request with the next of `answers` (the last one again and again) and remembers what was asked."""
 
+    flavour: type = Client
+
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
         self.requests: list[httpx.Request] = []
@@ -83,21 +103,54 @@ class Service:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=answer.stream)  # can be read again
 
-    def client(self, key: str | None = None) -> Client:
-        return Client("http://service", key, transport=httpx.MockTransport(self), sleep=self.pauses.append)
+    def client(self, key: str | None = None) -> Any:
+        if Service.flavour is Client:
+            return Client("http://service", key, transport=httpx.MockTransport(self), sleep=self.pauses.append)
+        return Blocking(AsyncClient("http://service", key, transport=httpx.MockTransport(self), sleep=self._pause))
+
+    async def _pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
 
 
-class Broken(httpx.SyncByteStream):
+class Blocking:
+    """An AsyncClient as a Client: each call is run to its end."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            async def run() -> Any:
+                begun = getattr(self._client, name)(*arguments, **options)
+                return [each async for each in begun] if inspect.isasyncgen(begun) else await begun
+
+            return anyio.run(run)
+
+        return call
+
+
+@pytest.fixture(params=[Client, AsyncClient], autouse=True)
+def flavour(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GLYPHQ_SERVER", "GLYPHQ_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    Service.flavour = request.param
+
+
+class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
     """Content that breaks off."""
 
-    def __init__(self, content: bytes) -> None:
-        self._content = content
+    def __init__(self, content: bytes, error: Exception | None = None) -> None:
+        self._content, self._error = content, error or httpx.ReadError("Connection reset")
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._content
-        raise httpx.ReadError("Connection reset")
+        raise self._error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
 
 
 def accepted() -> httpx.Response:
@@ -216,38 +269,144 @@ class TestSubmit:
 
     def test_a_limit_is_reported_with_its_fields_and_not_tried_again(self) -> None:
         service = Service(problem(413, "limit-exceeded", "The upload is too large.", limit="max_upload_bytes", value=9))
-        with pytest.raises(ProblemReported, match=r"The upload is too large\.") as caught:
+        with pytest.raises(LimitExceeded, match=r"The upload is too large\.") as caught:
             service.client().submit(b"an image")
-        assert (caught.value.status, caught.value.code) == (413, "limit-exceeded")
-        assert caught.value.problem["limit"] == "max_upload_bytes"
+        assert (caught.value.limit, caught.value.value) == ("max_upload_bytes", 9)
         assert len(service.requests) == 1
+
+    def test_a_path_may_be_text(self, folder: Path) -> None:
+        service = Service(accepted())
+        service.client().submit(str(folder / "a.png"))
+        assert service.requests[0].content == b"content of a.png"
+
+    def test_a_folder_is_packed_anew_for_each_attempt_into_the_same_zip_of_the_size_that_was_told(
+        self, folder: Path
+    ) -> None:
+        seen: list[tuple[int, int]] = []
+        service = Service(httpx.ReadError("Connection reset"), accepted())
+        service.client().submit(folder, on_upload=lambda sent, total: seen.append((sent, total)))
+        first, second = (request.content for request in service.requests)
+        assert first == second
+        assert seen == [(len(first), len(first))] * 2
+
+
+class TestArrays:
+    def test_pictures_become_a_zip_of_pngs_that_show_them(self) -> None:
+        pictures = np.random.default_rng(1).integers(0, 256, (12, 5, 7), np.uint8)
+        service = Service(accepted())
+        service.client().submit(pictures)
+        sent = entries(service.requests[0].content)
+        assert list(sent) == [f"{number:02}.png" for number in range(12)]
+        assert all((shown(sent[f"{number:02}.png"]) == pictures[number]).all() for number in range(12))
+
+    def test_one_picture_is_one_png_however_it_lies_in_memory(self) -> None:
+        picture = np.random.default_rng(1).integers(0, 256, (28, 56), np.uint8)[:, ::2].T
+        service = Service(accepted())
+        service.client().submit(picture)
+        assert (shown(service.requests[0].content) == picture).all()
+
+    def test_rows_of_784_are_sent_as_the_pixel_rows_that_they_are(self) -> None:
+        rows = np.random.default_rng(1).integers(0, 256, (3, 784), np.uint8)
+        service = Service(accepted())
+        service.client().submit(rows)
+        assert json.loads(service.requests[0].content) == {"images": rows.tolist()}
+        assert service.requests[0].headers["Content-Type"] == "application/json"
+
+    @pytest.mark.parametrize(
+        ("array", "error", "said"),
+        [
+            (np.zeros((2, 28, 28)), UnsupportedInput, r"\(array \* 255\)\.astype"),
+            (np.zeros(784, np.uint8), UnsupportedInput, "of shape \\(784,\\) holds no scans"),
+            (np.zeros((0, 28, 28), np.uint8), EmptyInput, "holds no scans"),
+        ],
+    )
+    def test_what_is_no_array_of_scans_is_told_before_anything_is_sent(
+        self, array: Any, error: type[GlyphqError], said: str
+    ) -> None:
+        service = Service(accepted())
+        with pytest.raises(error, match=said):
+            service.client().submit(array)
+        assert service.requests == []
+
+
+def shown(png: bytes) -> np.ndarray:
+    """What a PNG shows, by a reader that is not ours."""
+    from PIL import Image
+
+    return np.asarray(Image.open(BytesIO(png)))
 
 
 class TestRepeating:
-    def test_a_busy_service_is_asked_again_after_the_time_it_names(self) -> None:
-        busy = problem(503, "store-full", "No room.", {"Retry-After": "7"})
+    def test_a_busy_service_is_asked_again_after_the_time_it_names_or_a_little_more(self) -> None:
+        busy = problem(503, "overloaded", "Busy.", {"Retry-After": "7"})
         service = Service(busy, busy, httpx.Response(200, json=job_json()))
         assert service.client().status(JOB_ID).state is JobState.COMPLETED
-        assert service.pauses == [7.0, 7.0]
+        assert len(service.pauses) == 2
+        assert all(7 <= pause <= 8.75 for pause in service.pauses)
 
-    def test_pauses_grow_and_end_when_nobody_answers(self) -> None:
+    def test_where_nobody_has_ever_answered_it_gives_up_soon(self) -> None:
         service = Service(httpx.ConnectError("Connection refused"))
         with pytest.raises(ServiceUnreachable, match=r"Nobody answers at http://service: Connection refused\."):
             service.client().status(JOB_ID)
-        assert service.pauses == [0.5, 1.0, 2.0]
-        assert len(service.requests) == ATTEMPTS
+        assert service.pauses == sorted(service.pauses)
+        assert 1 < sum(service.pauses) <= 3
+
+    def test_a_service_that_has_answered_is_waited_for_longer(self) -> None:
+        gone = httpx.ConnectError("Connection refused")
+        service = Service(httpx.Response(200, json=job_json()), gone)
+        client = service.client()
+        client.status(JOB_ID)
+        with pytest.raises(ServiceUnreachable):
+            client.status(JOB_ID)
+        assert 20 < sum(service.pauses) <= 30
 
     def test_a_service_that_stays_busy_is_reported_as_it_said(self) -> None:
-        service = Service(problem(503, "store-full", "No room.", {"Retry-After": "0"}))
-        with pytest.raises(ProblemReported, match="No room"):
+        service = Service(problem(503, "overloaded", "No room.", {"Retry-After": "0"}))
+        with pytest.raises(glyphq.Overloaded, match="No room"):
             service.client().status(JOB_ID)
-        assert len(service.requests) == ATTEMPTS
+        assert sum(service.pauses) > 20
 
-    def test_a_cancel_is_not_repeated(self) -> None:
-        service = Service(httpx.ReadError("Connection reset"))
+    def test_a_wait_that_would_be_too_long_is_not_begun(self) -> None:
+        service = Service(
+            problem(429, "quota-exceeded", "No more.", {"Retry-After": "3600"}, limit="open_jobs", value=9)
+        )
+        with pytest.raises(QuotaExceeded) as caught:
+            service.client().status(JOB_ID)
+        assert (caught.value.limit, caught.value.value, caught.value.retry_after_seconds) == ("open_jobs", 9, 3600)
+        assert service.pauses == []
+
+    @pytest.mark.parametrize("code", ["setup-error", "model-error"])
+    def test_what_somebody_must_mend_first_is_not_asked_again(self, code: str) -> None:
+        service = Service(problem(503, code, "Broken.", {"Retry-After": "5"}))
+        with pytest.raises(GlyphqError, match="Broken"):
+            service.client().image(JOB_ID, 0)
+        assert service.pauses == []
+
+    @pytest.mark.parametrize("error", [httpx.UnsupportedProtocol("gopher"), httpx.LocalProtocolError("header")])
+    def test_what_would_fail_again_is_not_tried_again(self, error: Exception) -> None:
+        service = Service(error)
         with pytest.raises(ServiceUnreachable):
-            service.client().cancel(JOB_ID)
-        assert len(service.requests) == 1
+            service.client().status(JOB_ID)
+        assert service.pauses == []
+
+    def test_a_cancel_whose_answer_was_lost_finds_the_job_cancelled(self) -> None:
+        service = Service(
+            httpx.ReadError("Connection reset"),
+            problem(409, "job-already-ended", "It has ended."),
+            httpx.Response(200, json=job_json("cancelled")),
+        )
+        assert service.client().cancel(JOB_ID).state is JobState.CANCELLED
+
+    def test_a_cancel_too_late_is_told(self) -> None:
+        ended = problem(409, "job-already-ended", "It has ended.")
+        with pytest.raises(JobAlreadyEnded):
+            Service(ended, httpx.Response(200, json=job_json("completed"))).client().cancel(JOB_ID)
+
+    def test_a_delete_whose_answer_was_lost_finds_the_job_gone(self) -> None:
+        gone = problem(404, "job-not-found", "There is no such job.")
+        Service(httpx.ReadError("Connection reset"), gone).client().delete(JOB_ID)
+        with pytest.raises(JobNotFound):
+            Service(gone).client().delete(JOB_ID)
 
 
 class TestWait:
@@ -287,23 +446,58 @@ class TestWait:
 
 
 class TestResults:
-    def test_they_are_written_to_a_file(self) -> None:
+    def test_they_are_written_to_an_open_file(self) -> None:
         service = Service(httpx.Response(200, content=b"row,filename\n", headers={"Glyphq-Complete": "true"}))
         file = BytesIO()
-        assert service.client().write_results(JOB_ID, file)
+        assert service.client().download(JOB_ID, file)
         assert file.getvalue() == b"row,filename\n"
         assert dict(service.requests[0].url.params) == {"format": "csv"}
 
+    def test_a_path_says_by_its_suffix_in_which_form(self, tmp_path: Path) -> None:
+        service = Service(httpx.Response(200, content=b"PAR1"))
+        assert service.client().download(JOB_ID, tmp_path / "rows.parquet")
+        assert (tmp_path / "rows.parquet").read_bytes() == b"PAR1"
+        assert dict(service.requests[0].url.params) == {"format": "parquet"}
+
+    def test_a_file_appears_only_when_it_is_whole(self, tmp_path: Path) -> None:
+        (tmp_path / "rows.csv").write_text("what was there before")
+        with pytest.raises(ServiceUnreachable):
+            Service(httpx.Response(200, stream=Broken(b"row,"))).client().download(JOB_ID, tmp_path / "rows.csv")
+        assert [path.read_text() for path in tmp_path.iterdir()] == ["what was there before"]
+
+    def test_some_of_the_rows_are_asked_for(self) -> None:
+        service = Service(httpx.Response(200, content=b""))
+        service.client().results(
+            JOB_ID,
+            sort="confidence",
+            max_confidence=0.5,
+            label=["7", "1"],
+            reviewed=False,
+            corrected=True,
+            partial=False,
+        )
+        assert service.requests[0].url.params.multi_items() == [
+            ("format", "csv"), ("sort", "confidence"), ("max_confidence", "0.5"), ("label", "7"), ("label", "1"),
+            ("reviewed", "false"), ("corrected", "true"),
+        ]  # fmt: skip
+
+    def test_a_form_that_there_is_not_is_told_before_anything_is_sent(self) -> None:
+        service = Service(httpx.Response(200))
+        with pytest.raises(InvalidOption, match="parquet"):
+            service.client().results(JOB_ID, "xlsx")
+        assert service.requests == []
+
     def test_partial_results_are_told_from_complete_ones(self) -> None:
         service = Service(httpx.Response(200, content=b"{}\n", headers={"Glyphq-Complete": "false"}))
-        assert not service.client().write_results(JOB_ID, BytesIO(), Format.NDJSON, partial=True)
+        assert not service.client().download(JOB_ID, BytesIO(), Format.NDJSON, partial=True)
         assert dict(service.requests[0].url.params) == {"format": "ndjson", "partial": "true"}
 
     def test_those_of_a_running_job_are_a_problem(self) -> None:
-        service = Service(problem(409, "job-not-finished", "2 of 4 rows are done.", {"Retry-After": "1"}))
-        with pytest.raises(ProblemReported) as caught:
+        still = problem(409, "job-not-finished", "2 of 4 rows are done.", {"Retry-After": "1"}, job={"id": JOB_ID})
+        service = Service(still)
+        with pytest.raises(JobNotFinished) as caught:
             service.client().results(JOB_ID)
-        assert caught.value.code == "job-not-finished"
+        assert caught.value.job == {"id": JOB_ID}
         assert service.pauses == []
 
     def test_a_connection_that_breaks_within_them_goes_on_with_the_first_row_that_is_missing(self) -> None:
@@ -316,15 +510,129 @@ class TestResults:
         assert [request.url.params.get("first_row") for request in service.requests] == [None, "1", "3"]
 
     @pytest.mark.parametrize("format", Format)
-    def test_a_connection_that_breaks_again_and_again_is_told(self, format: Format) -> None:
+    def test_a_connection_that_breaks_again_at_the_same_place_is_told(self, format: Format) -> None:
+        service = Service(*(httpx.Response(200, stream=Broken(b"row,")) for _ in range(3)))
         with pytest.raises(ServiceUnreachable, match="broke within the results"):
-            Service(*(httpx.Response(200, stream=Broken(b"row,")) for _ in range(2))).client().results(JOB_ID, format)
+            service.client().results(JOB_ID, format)
+        assert len(service.requests) == 2
 
-    def test_what_cannot_be_resumed_is_not(self) -> None:
+    def test_what_cannot_be_parted_is_begun_anew(self) -> None:
+        service = Service(httpx.Response(200, stream=Broken(b"PAR1 and")), httpx.Response(200, content=b"PAR1 whole"))
+        file = BytesIO(b"before ")
+        file.seek(7)
+        service.client().download(JOB_ID, file, "parquet")
+        assert file.getvalue() == b"before PAR1 whole"
+
+    def test_what_has_gone_out_of_hand_is_not_begun_anew(self) -> None:
         service = Service(httpx.Response(200, stream=Broken(b'{"results": [\n')))
         with pytest.raises(ServiceUnreachable):
-            service.client().results(JOB_ID, Format.JSON)
+            service.client().download(JOB_ID, Pipe(), Format.JSON)
         assert len(service.requests) == 1
+
+
+class Pipe(BytesIO):
+    def seekable(self) -> bool:
+        return False
+
+
+def line(row: int, label: str | None = "7", **more: Any) -> bytes:
+    fields = {"row": row, "filename": f"{row}.png", "status": "classified" if label else "rejected", "label": label,
+              "confidence": 0.9 if label else None, "top": [{"label": label, "confidence": 0.9}] if label else [],
+              "reason": None if label else "not_an_image", "detail": None, **more}  # fmt: skip
+    return json.dumps(fields).encode() + b"\n"
+
+
+class TestRows:
+    def test_they_are_records(self) -> None:
+        later = {"final_label": "1", "corrected_by": "ada", "corrected_at": "2026-01-02T03:04:05Z"}
+        service = Service(httpx.Response(200, content=line(0, **later) + line(1, None)))
+        read, unread = service.client().rows(JOB_ID, corrected=True)
+        assert (read.row, read.filename, read.status, read.label, read.confidence) == (
+            0, "0.png", RowStatus.CLASSIFIED, "7", 0.9,
+        )  # fmt: skip
+        assert (read.top[0].label, read.final_label, read.corrected_by) == ("7", "1", "ada")
+        assert (unread.label, unread.reason, unread.final_label) == (None, "not_an_image", None)
+        assert [row.as_json() for row in (read, unread)] == [
+            json.loads(text) for text in (line(0, **later), line(1, None))
+        ]
+
+    def test_a_connection_that_breaks_leaves_none_out_and_gives_none_twice(self) -> None:
+        service = Service(
+            httpx.Response(200, stream=Broken(line(0) + line(1) + b'{"row": 2')), httpx.Response(200, content=line(2))
+        )
+        assert [row.row for row in service.client().rows(JOB_ID)] == [0, 1, 2]
+        assert [request.url.params.get("first_row") for request in service.requests] == [None, "2"]
+
+    def test_some_of_them_go_on_as_well(self) -> None:
+        service = Service(httpx.Response(200, stream=Broken(line(9) + line(4))), httpx.Response(200, content=line(7)))
+        found = service.client().rows(JOB_ID, sort="confidence", offset=5, limit=3)
+        assert [row.row for row in found] == [9, 4, 7]
+        params = service.requests[1].url.params
+        assert (params["offset"], params["limit"], "first_row" in params) == ("7", "1", False)
+
+    def test_a_row_that_is_none_is_an_error_and_no_crash(self) -> None:
+        for content in (b"<html>\n", b"{}\n"):
+            with pytest.raises(ServiceError):
+                list(Service(httpx.Response(200, content=content)).client().rows(JOB_ID))
+
+    def test_followed_they_come_once_each_whatever_the_connection_does(self) -> None:
+        service = Service(
+            httpx.Response(200, stream=Broken(line(0) + b'{"ro')),
+            httpx.Response(200, stream=Broken(b"", httpx.ReadTimeout("nothing new"))),
+            httpx.ConnectError("Connection refused"),
+            httpx.Response(200, stream=Broken(line(1))),
+            httpx.Response(200, content=line(2)),
+        )
+        assert [row.row for row in service.client().follow(JOB_ID)] == [0, 1, 2]
+        asked = [(request.url.params["first_row"], request.url.params["follow"]) for request in service.requests]
+        assert asked == [("0", "true"), ("1", "true"), ("1", "true"), ("1", "true"), ("2", "true")]
+
+    def test_followed_in_vain_it_gives_up(self) -> None:
+        service = Service(httpx.Response(200, stream=Broken(b"")))
+        with pytest.raises(ServiceUnreachable):
+            list(service.client().follow(JOB_ID))
+        assert 20 < sum(service.pauses) <= 30
+
+    def test_followed_they_end_with_the_job(self) -> None:
+        service = Service(problem(404, "job-not-found", "It was deleted."))
+        with pytest.raises(JobNotFound):
+            list(service.client().follow(JOB_ID))
+
+    def test_classify_hands_in_waits_and_answers_with_all_of_them(self) -> None:
+        service = Service(
+            accepted(), httpx.Response(200, json=job_json()), httpx.Response(200, content=line(0) + line(1, None))
+        )
+        seen: list[JobState] = []
+        rows = service.client().classify(b"an image", lambda job: seen.append(job.state), top_k=1)
+        assert isinstance(rows, Rows)
+        assert (len(rows), rows[1].reason, rows[:1], rows.job.state) == (2, "not_an_image", (rows[0],), "completed")
+        assert seen == [JobState.COMPLETED]
+        assert service.requests[0].url.params["top_k"] == "1"
+
+    def test_classify_of_a_job_that_fails_is_told(self) -> None:
+        with pytest.raises(JobFailed, match="cannot be read"):
+            Service(accepted(), httpx.Response(200, json=job_json("failed"))).client().classify(b"an image")
+
+    def test_shown_they_are_a_short_table(self) -> None:
+        service = Service(
+            accepted(),
+            httpx.Response(200, json=job_json(warnings=["<b>They look inverted.</b>"])),
+            httpx.Response(200, content=b"".join(map(line, range(11))) + line(11, None)),
+        )
+        rows = service.client().classify(b"an image")
+        assert repr(rows).splitlines() == [
+            "4 rows: 4 classified, 0 blank, 0 rejected", *(f"{n}  {n}.png  7  0.9000" for n in range(10)),
+            "and 2 more", "warning: <b>They look inverted.</b>",
+        ]  # fmt: skip
+        html = rows._repr_html_()
+        assert "<td>0</td><td>0.png</td><td>7</td><td>0.9000</td>" in html
+        assert "<b>" not in html
+        assert repr(rows[11]) == "<row 11 '11.png': rejected, not_an_image>"
+
+    def test_arrow_without_pyarrow_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
+        with pytest.raises(SetupError, match=r"glyphq\[arrow\]"):
+            Service(httpx.Response(200)).client().arrow(JOB_ID)
 
 
 class TestOtherCalls:
@@ -360,6 +668,24 @@ class TestOtherCalls:
         service.client().delete("a/b?c")
         assert service.requests[0].url.raw_path == b"/v1/jobs/a%2Fb%3Fc"
 
+    def test_a_job_may_be_named_by_what_was_answered_of_it(self) -> None:
+        service = Service(httpx.Response(200, json=job_json()))
+        job = service.client().status(JOB_ID)
+        service.client().status(job)
+        assert service.requests[0].url == service.requests[1].url
+
+    def test_a_correction_is_put_and_taken_back(self) -> None:
+        given = {"row": 3, "label": "7", "corrected_by": "ada", "corrected_at": "2026-01-02T03:04:05Z"}
+        service = Service(httpx.Response(200, json=given), httpx.Response(204))
+        client = service.client()
+        kept = client.correct(JOB_ID, 3, "7")
+        client.uncorrect(JOB_ID, 3)
+        assert (kept.row, kept.label, kept.corrected_by, kept.corrected_at.year) == (3, "7", "ada", 2026)
+        assert [(request.method, request.url.path, request.content) for request in service.requests] == [
+            ("PUT", f"/v1/jobs/{JOB_ID}/items/3/correction", b'{"label": "7"}'),
+            ("DELETE", f"/v1/jobs/{JOB_ID}/items/3/correction", b""),
+        ]
+
     def test_an_image_is_asked_for_by_row_and_view(self) -> None:
         service = Service(httpx.Response(200, content=b"a picture"))
         assert service.client().image(JOB_ID, 12, View.MODEL) == b"a picture"
@@ -383,25 +709,95 @@ class TestOtherCalls:
 
 
 class TestStrangers:
+    @pytest.mark.parametrize("kind", [Client, AsyncClient])
     @pytest.mark.parametrize("address", ["localhost:8000", "ftp://host", "http://", "http://host:port", ""])
-    def test_an_address_that_is_none_is_refused(self, address: str) -> None:
+    def test_an_address_that_is_none_is_refused(self, address: str, kind: type) -> None:
         with pytest.raises(InvalidOption, match="not the address of a service"):
-            Client(address)
+            kind(address)
 
     @pytest.mark.parametrize("key", ["", "line\nbreak", "ключ"])
     def test_a_key_that_no_header_can_carry_is_refused(self, key: str) -> None:
         with pytest.raises(InvalidOption, match="key"):
             Client(key=key)
 
+    def test_address_and_key_may_come_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GLYPHQ_SERVER", "http://elsewhere:81/")
+        monkeypatch.setenv("GLYPHQ_KEY", "secret")
+        service = Service(httpx.Response(200, json=job_json()))
+        client = Client(transport=httpx.MockTransport(service))
+        client.status(JOB_ID)
+        assert client.server == "http://elsewhere:81"
+        assert service.requests[0].headers["Authorization"] == "Bearer secret"
+
+    def test_a_key_follows_no_redirect(self) -> None:
+        service = Service(httpx.Response(307, headers={"Location": "http://other.example/v1/jobs"}))
+        with pytest.raises(ProblemReported, match=r"leads to http://other\.example/v1/jobs, which is not followed"):
+            service.client(key="secret").status(JOB_ID)
+        assert [request.url.host for request in service.requests] == ["service"]
+
     def test_an_error_page_of_something_between_is_a_problem_too(self) -> None:
-        with pytest.raises(ProblemReported, match="answered 502 Bad Gateway") as caught:
-            Service(httpx.Response(502, text="<html>")).client().status(JOB_ID)
-        assert (caught.value.code, caught.value.problem) == ("http-502", {})
+        with pytest.raises(ProblemReported, match="answered 500 Internal Server Error") as caught:
+            Service(httpx.Response(500, text="<html>")).client().status(JOB_ID)
+        assert (caught.value.status, caught.value.code, caught.value.problem) == (500, "http-500", {})
 
     @pytest.mark.parametrize("body", ["<html>", "[]", '{"id": "x"}', json.dumps(job_json(state="dreaming"))])
     def test_an_answer_that_is_no_job_is_an_error_and_no_crash(self, body: str) -> None:
         with pytest.raises(ServiceError):
             Service(httpx.Response(200, text=body)).client().status(JOB_ID)
+
+
+EXAMPLES = {
+    DamagedObject: DamagedObject("data/1/results/00042.arrow", "it is damaged"),
+    InvalidOption: InvalidOption("top_k", "Eleven is too many."),
+    JobNotFinished: JobNotFinished("It still runs.", {"id": JOB_ID}),
+    LimitExceeded: LimitExceeded("max_upload_bytes", 9, "Too large."),
+    NoPicture: NoPicture("encrypted", "It is encrypted."),
+    QuotaExceeded: QuotaExceeded("open_jobs", 9, 3600, "No more."),
+}
+
+
+@pytest.mark.parametrize("error", [EXAMPLES.get(kind) or kind("What went wrong.") for kind in _PROBLEMS], ids=repr)
+def test_every_problem_of_the_service_is_raised_as_the_error_that_it_was(error: GlyphqError) -> None:
+    from fastapi import FastAPI
+
+    app = FastAPI()
+    add_problem_handlers(app)
+
+    @app.get("/v1/model")
+    def fail() -> None:
+        raise error
+
+    async def ask() -> None:
+        async with AsyncClient(transport=httpx.ASGITransport(app), retry_seconds=0) as client:
+            await client.model()
+
+    with pytest.raises(type(error)) as caught:
+        anyio.run(ask)
+    assert type(caught.value) is type(error)
+    assert vars(caught.value) == vars(error)
+
+
+class TestBothClients:
+    def test_they_have_the_same_operations_with_the_same_words_and_parameters(self) -> None:
+        def operations(kind: type) -> dict[str, Any]:
+            return {name: made for name, made in vars(kind).items() if callable(made) and not name.startswith("_")}
+
+        one, other = operations(Client), operations(AsyncClient)
+        assert one.keys() == other.keys()
+        for name in one.keys() - {"close"}:
+            assert one[name].__doc__ == other[name].__doc__ is not None
+            assert inspect.signature(one[name]).parameters == inspect.signature(other[name]).parameters
+
+    def test_what_comes_out_stands_in_the_signature(self) -> None:
+        assert inspect.signature(Client.status).return_annotation is glyphq.JobStatus
+        assert inspect.signature(Client.rows).return_annotation == Iterator[Row]
+        assert inspect.signature(AsyncClient.rows).return_annotation == AsyncIterator[Row]
+        assert inspect.signature(Client.arrow).return_annotation == "pa.Table"
+
+    def test_what_a_user_needs_is_there_to_import(self) -> None:
+        assert {name: getattr(glyphq, name) for name in glyphq.__all__}
+        with pytest.raises(AttributeError, match="no attribute 'Klient'"):
+            glyphq.Klient  # noqa: B018
 
 
 def test_errors_while_reading_the_input_are_not_mistaken_for_the_network(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 
 from glyphq import results, selection
-from glyphq.jobs import Correction, Reason, Rejection, RowStatus
+from glyphq.jobs import Correction, Reason, Rejection, RowStatus, Sort
 from glyphq.labels import LABELS
-from glyphq.selection import Selection, Sort
+from glyphq.selection import Selection
 
 # name, label, confidence; no label is blank, no name rejected
 ROWS = [

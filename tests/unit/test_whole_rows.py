@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyphq.whole_rows import WholeRows
+from glyphq.client.whole_rows import WholeRows
 
 NAMES = st.lists(st.text(st.sampled_from('a"\n\r,\\'), max_size=4), min_size=1, max_size=6)
 CUTS = st.lists(st.integers(0, 300), max_size=5)

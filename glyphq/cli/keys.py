@@ -2,15 +2,17 @@
 
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from glyphq.cli.words import print_json
 from glyphq.errors import InvalidOption, SetupError
 
 if TYPE_CHECKING:
-    from glyphq.keys import Keys
+    from glyphq.keys import ApiKey, Keys
 
 app = typer.Typer(help="Make, list and revoke the keys of a service, on the machine that has its store.")
 
@@ -46,6 +48,7 @@ def create(
         typer.Option("--stored-bytes", metavar="SIZE", help="Input kept: 500M, 20G.", show_default="the service's"),
     ] = None,
     store: Store = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the key with its id as JSON.")] = False,
 ) -> None:
     """Make a key and print it: this is the only time it is shown.
 
@@ -56,19 +59,31 @@ def create(
         "open_jobs": open_jobs,
         "stored_bytes": _amount("stored_bytes", stored_bytes, _BYTES),
     }
-    _, text = _keys(store).create(
+    made, text = _keys(store).create(
         owner,
         name,
         _amount("expires", expires, _SECONDS),
         {limit: value for limit, value in limits.items() if value is not None},
     )
-    typer.echo(text)
+    if as_json:
+        print_json({"id": made.id, "owner": made.owner, "key": text})
+    else:
+        typer.echo(text)
 
 
 @app.command("list")
-def list_keys(store: Store = None) -> None:
-    """List the keys: id, owner, state, when made, when it expires, limits of its own, name."""
-    for key in _keys(store, made=True).all():
+def list_keys(
+    store: Store = None, as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False
+) -> None:
+    """List the keys: id, owner, state, when made, when it expires, limits of its own, name.
+
+    Example: glyphq keys list
+    """
+    keys = list(_keys(store, made=True).all())
+    if as_json:
+        print_json([_described(key) for key in keys])
+        return
+    for key in keys:
         limits = ",".join(f"{limit}={value}" for limit, value in key.limits.items())
         expires = "never" if key.expires_at is None else _day(key.expires_at)
         columns = key.id, f"{key.owner:<12}", f"{key.state:<7}", _day(key.created_at), f"{expires:<10}", limits or "-"
@@ -80,7 +95,10 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, or the whole key.", show_default=False)],
     store: Store = None,
 ) -> None:
-    """Refuse a key from now on; the jobs of its owner stay."""
+    """Refuse a key from now on; the jobs of its owner stay.
+
+    Example: glyphq keys revoke 3f9c2a71d05b
+    """
     from glyphq.keys import parts
 
     shown = parts(key_id)
@@ -107,6 +125,23 @@ def _keys(store: Path | None, *, made: bool = False) -> "Keys":
     if made and url.startswith("file:") and not Path(url.removeprefix("file://")).is_dir():
         raise SetupError(f"There is no store at {url}. Name the service's with --store or GLYPHQ_STORE_URL.")
     return Keys(open_blobs(url))
+
+
+def _described(key: "ApiKey") -> dict[str, Any]:
+    """All but the hash of its secret."""
+    return {
+        "id": key.id,
+        "owner": key.owner,
+        "name": key.name,
+        "state": key.state,
+        "created_at": _moment(key.created_at),
+        "expires_at": _moment(key.expires_at),
+        "limits": dict(key.limits),
+    }
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def _amount(option: str, text: str | None, units: dict[str, int]) -> int | None:

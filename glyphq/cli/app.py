@@ -1,0 +1,90 @@
+"""Which verbs there are, and how a command ends: its exit code, and one line for whatever went wrong."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from glyphq import __version__
+from glyphq.cli import handing_in, job_verbs, keys, result_verbs, scan_verbs, service_verbs
+from glyphq.cli.words import FAILED, MISUSED, NOT_FINISHED, say
+from glyphq.errors import (
+    GlyphqError,
+    InvalidOption,
+    JobNotFinished,
+    JobNotFound,
+    KeyRefused,
+    ServiceUnreachable,
+    SetupError,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+_EXIT_CODES = {SetupError.code: MISUSED, InvalidOption.code: MISUSED, JobNotFinished.code: NOT_FINISHED}
+_IN_OTHER_WORDS = {  # what the service advises to callers of its API
+    KeyRefused.code: "The service asks for a key, or does not take this one. Give one with --key or GLYPHQ_KEY; "
+    "whoever runs the service makes them: `glyphq keys create`.",
+    JobNotFound.code: "There is no such job. `glyphq jobs` lists them.",
+}
+_VERBS = {
+    "Hand in scans": (handing_in.classify, handing_in.submit),
+    "Jobs": (
+        job_verbs.jobs, job_verbs.status, job_verbs.wait, job_verbs.review, job_verbs.cancel, job_verbs.delete,
+    ),
+    "Results": (result_verbs.results, result_verbs.follow, result_verbs.correct, result_verbs.uncorrect),
+    "The service": (service_verbs.serve, service_verbs.doctor, service_verbs.model),
+    "Scans": (scan_verbs.sample, scan_verbs.inspect),
+}  # fmt: skip
+
+app = typer.Typer(
+    help="Hand in scanned handwritten characters, follow the job, fetch a CSV of what they say.",
+    epilog="Exit codes: 0 done, 1 failed, 2 used wrongly or not installed for this, 3 not finished, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for panel, verbs in _VERBS.items():
+    for verb in verbs:
+        app.command(rich_help_panel=panel)(verb)
+app.add_typer(keys.app, name="keys", rich_help_panel="The service")
+
+
+def main(arguments: Sequence[str] | None = None, transport: "httpx.BaseTransport | None" = None) -> NoReturn:
+    """Run one command and exit. `transport` is what talks to the network, if not httpx's own."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+            signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that what was begun is cleaned up
+    try:
+        app(args=arguments, prog_name="glyphq", obj=transport)
+    except GlyphqError as error:
+        said = _IN_OTHER_WORDS.get(error.code, error.detail)
+        if isinstance(error, ServiceUnreachable):
+            said += " Start one with `glyphq serve`, or name one with --server."
+        say(f"error: {said}")
+        sys.exit(_EXIT_CODES.get(error.code, FAILED))
+    except OSError as error:
+        say(f"error: {error.filename or 'glyphq'}: {error.strerror or error}")
+        sys.exit(FAILED)
+    except Exception as error:
+        if "GLYPHQ_TRACEBACK" in os.environ:
+            raise
+        say(f"error: This is a fault of glyphq itself ({error!r}). With GLYPHQ_TRACEBACK=1 it says where; report that.")
+        sys.exit(FAILED)
+    sys.exit(0)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _glyphq(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None: ...

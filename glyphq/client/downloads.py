@@ -1,0 +1,256 @@
+"""What came of a job, for `Client` and `AsyncClient`: rows as records, as Arrow, in a file. Knows the API's routes;
+does no I/O of its own but on the file it is given (see `steps`).
+
+Connections break. Rows that go on one after the other are asked for from the first that is missing; what cannot be
+parted, as Parquet, is begun anew as long as more of it comes than before.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack
+
+import httpx
+
+from glyphq.client.exchange import Patience, Service, answered, job_path, unreachable
+from glyphq.client.steps import Flow, Give, Operation, Send, block, pause, read_piece
+from glyphq.client.whole_rows import WholeRows
+from glyphq.errors import InvalidOption, ServiceError, ServiceUnreachable, SetupError
+from glyphq.jobs import RowStatus, Sort
+from glyphq.records import Format, JobStatus, Row
+from glyphq.whole_file import whole_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FOLLOW_SECONDS = 60.0  # without a new row, after which it is asked again: the connection may be dead
+_IN_ORDER = "corrected", "partial", "bom"  # what may be asked of rows that yet come one after the other
+
+
+class Wanted(TypedDict, total=False):
+    """Which rows, in which order, and with what; by default all, in the order of the archive."""
+
+    sort: Sort | str  # row; confidence: the most doubtful first; filename
+    label: str | Sequence[str]  # with one of these, or with the one that a person gave instead
+    status: RowStatus | str | Sequence[RowStatus | str]  # classified, blank, rejected, cancelled
+    min_confidence: float
+    max_confidence: float
+    filename: str  # with this in their file name, in any case of letters
+    reviewed: bool  # that a person has given a label, or has not
+    offset: int  # leave out so many of them
+    limit: int  # at most so many
+    corrected: bool  # with what people corrected: the final label, by whom and when
+    partial: bool  # of a job that still runs, the rows there are
+    bom: bool  # CSV with a byte order mark, by which Excel knows it is UTF-8
+
+
+def rows(service: Service, job: JobStatus | str, **wanted: Unpack[Wanted]) -> Flow[Row]:
+    """The rows of a job, one after the other; the keywords of glyphq.Wanted say which.
+
+    Where the connection breaks, it goes on with the first row that is missing; ServiceUnreachable is raised when no row
+    has come since the last time. Raises JobNotFinished for a job that still runs, unless `partial`.
+    """
+    reading = _Reading(job, wanted)
+    while True:
+        response = yield from answered(service, reading.request(Format.NDJSON))
+        complete = _is_complete(response)
+        lines = _Lines()
+        try:
+            while (piece := (yield from read_piece())) is not None:
+                if found := lines.rows_in(piece):
+                    reading.taken += len(found)
+                    yield Give(found)
+            return
+        except httpx.RequestError as error:
+            if not (complete and reading.may_go_on):
+                raise _broke_off(service, error) from error
+
+
+def follow(service: Service, job: JobStatus | str, first_row: int = 0, *, corrected: bool = False) -> Flow[Row]:
+    """Each row from `first_row` on when it is there, in order, until the job has ended: none twice, none left out,
+    whatever becomes of the connection.
+
+    Where the job is cancelled meanwhile, the rows given last may be cancelled ones in the end. Raises JobNotFound where
+    it is deleted, and ServiceUnreachable.
+    """
+    patience = Patience(service)
+    while True:
+        params = {"format": "ndjson", "follow": "true", "first_row": str(first_row), **_texts({"corrected": corrected})}
+        path = job_path(_id(job), "results")
+        yield from answered(service, Send("GET", path, params, stream=True, read_seconds=FOLLOW_SECONDS))
+        lines = _Lines()
+        try:
+            while (piece := (yield from read_piece())) is not None:
+                if found := lines.rows_in(piece):
+                    patience, first_row = Patience(service), found[-1].row + 1
+                    yield Give(found)
+            return
+        except httpx.ReadTimeout:
+            continue
+        except httpx.RequestError as error:
+            pause_seconds = patience.pause_seconds()
+            if pause_seconds is None:
+                raise unreachable(service, error) from error
+        yield from pause(pause_seconds)
+
+
+def download(
+    service: Service,
+    job: JobStatus | str,
+    target: str | os.PathLike[str] | BinaryIO,
+    format: Format | str | None = None,
+    **wanted: Unpack[Wanted],
+) -> Operation[bool]:
+    """Write the results to a file, and return whether they are complete, as those of an ended job are.
+
+    `target` is a path, where the file appears, or is replaced, only when it is whole, or a file open for writing bytes.
+    `format` is csv, json, ndjson, parquet or zip (the scans, in a folder for each label); by default what the suffix of
+    the path says, else csv. The keywords of glyphq.Wanted say which rows. Where the connection breaks, it goes on with
+    the first row that is missing, or begins anew; ServiceUnreachable is raised when no more has come than the last
+    time. Raises JobNotFinished for a job that still runs, unless `partial`, and OSError.
+    """
+    if isinstance(target, str | os.PathLike):
+        path = Path(target)
+        with whole_file(path) as file:
+            return (yield from _written(service, job, file, _format(format or Format.of_path(path)), wanted))
+    return (yield from _written(service, job, target, _format(format or Format.CSV), wanted))
+
+
+def results(
+    service: Service, job: JobStatus | str, format: Format | str = Format.CSV, **wanted: Unpack[Wanted]
+) -> Operation[bytes]:
+    """The bytes of `download`, in memory."""
+    file = BytesIO()
+    yield from _written(service, job, file, _format(format), wanted)
+    return file.getvalue()
+
+
+def arrow(service: Service, job: JobStatus | str, **wanted: Unpack[Wanted]) -> "Operation[pa.Table]":
+    """The rows as a pyarrow.Table with the columns of the CSV; the keywords of glyphq.Wanted say which.
+
+    Raises SetupError without pyarrow, and as `download`.
+    """
+    try:
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise SetupError("Arrow tables need the package pyarrow: pip install 'glyphq[arrow]'") from None
+    content = yield from results(service, job, Format.PARQUET, **wanted)
+    table = yield from block(lambda: pq.read_table(BytesIO(content)))
+    return table
+
+
+def rows_in_memory(service: Service, job_id: str) -> Operation[list[Row]]:
+    """All rows of an ended job."""
+    content = yield from results(service, job_id, Format.NDJSON)
+    return _Lines().rows_in(content)
+
+
+def _written(service: Service, job: JobStatus | str, file: BinaryIO, form: Format, wanted: Wanted) -> Operation[bool]:
+    reading, begun, furthest = _Reading(job, wanted), file.tell() if file.seekable() else None, -1
+    whole = WholeRows(csv=form is Format.CSV)
+    while True:
+        response = yield from answered(service, reading.request(form))
+        complete, came = _is_complete(response), 0
+        in_rows = complete and reading.in_order and form in (Format.CSV, Format.NDJSON)
+        try:
+            while (piece := (yield from read_piece())) is not None:
+                came += len(piece)
+                rows = whole.taken(piece) if in_rows else piece
+                yield from block(partial(file.write, rows))
+            if in_rows:
+                file.write(whole.rest)
+            return complete
+        except httpx.RequestError as error:
+            if in_rows:
+                goes_on = whole.resume()
+                reading.taken = whole.number
+            elif goes_on := begun is not None and came > furthest:
+                furthest = came
+                file.seek(begun)
+                file.truncate()
+            if not goes_on:
+                raise _broke_off(service, error) from error
+
+
+@dataclass
+class _Reading:
+    """What is read of a job's results, and how many rows of it have been taken."""
+
+    job: JobStatus | str
+    wanted: Wanted
+    taken: int = 0
+    _resumed_at: int = field(default=-1, init=False)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether these are all rows in their order, of which the service gives those from a certain one on."""
+        return all(name in _IN_ORDER for name in self.wanted)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether rows have come since this was asked last."""
+        came, self._resumed_at = self.taken > self._resumed_at, self.taken
+        return came
+
+    def request(self, form: Format) -> Send:
+        """For the rows that have not been taken."""
+        place: dict[str, Any] = {}
+        if self.taken and self.in_order:
+            place["first_row"] = self.taken
+        elif self.taken:
+            place["offset"] = self.wanted.get("offset", 0) + self.taken
+            if "limit" in self.wanted:
+                place["limit"] = self.wanted["limit"] - self.taken
+        params = {"format": str(form), **_texts({**self.wanted, **place})}
+        return Send("GET", job_path(_id(self.job), "results"), params, stream=True)
+
+
+class _Lines:
+    """NDJSON as it comes."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def rows_in(self, piece: bytes) -> list[Row]:
+        """The rows that this piece completes."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        try:
+            return [Row.from_json(json.loads(line)) for line in lines]
+        except ValueError as error:
+            raise ServiceError(f"The service answered with a row that is no JSON ({error}).") from error
+
+
+def _format(format: Format | str) -> Format:
+    try:
+        return Format(str(format))
+    except ValueError:
+        raise InvalidOption("format", f"Results can be had as {', '.join(Format)}; not as {format!r}.") from None
+
+
+def _texts(params: Any) -> dict[str, str | list[str]]:
+    """As the address has them; what is None or False is left out, but for a choice between the two."""
+    texts: dict[str, str | list[str]] = {}
+    for name, value in params.items():
+        if value is None or (value is False and name != "reviewed"):
+            continue
+        many = isinstance(value, Sequence) and not isinstance(value, str)
+        texts[name] = (
+            [str(each) for each in value] if many else str(value).lower() if value in (True, False) else str(value)
+        )
+    return texts
+
+
+def _is_complete(response: httpx.Response) -> bool:
+    return bool(response.headers.get("Glyphq-Complete", "true") == "true")
+
+
+def _broke_off(service: Service, error: httpx.RequestError) -> ServiceUnreachable:
+    return ServiceUnreachable(f"The connection to {service.url} broke within the results: {error}.")
+
+
+def _id(job: JobStatus | str) -> str:
+    return job.id if isinstance(job, JobStatus) else job

@@ -1,0 +1,172 @@
+"""What is handed in, as the body of a request: files, folders, bytes, arrays. Knows files and zips; nothing of HTTP."""
+
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from glyphq.client.steps import Body
+from glyphq.errors import EmptyInput, UnsupportedInput
+from glyphq.pieces import Pieces
+from glyphq.png import gray_png
+
+_PIECE_BYTES = 1 << 18
+_ZIP_MAGIC = b"PK\x03\x04", b"PK\x05\x06"
+_ENTRY_BYTES = 30 + 16 + 46  # what a zip adds to a small file: header, descriptor, its place in the directory
+_END_BYTES = 22
+_PIXELS = 784
+_ZIP, _PNG, _JSON, _UNTOLD = "application/zip", "image/png", "application/json", "application/octet-stream"
+
+
+class Array(Protocol):
+    """What numpy.ndarray is: numpy itself is not needed."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+PathLike = str | os.PathLike[str]
+Scans = PathLike | bytes | Array | Sequence[PathLike]
+"""What can be handed in as one job:
+
+- a path of a zip, an image or a folder, or several of images and folders. A folder or several paths are packed on the
+  way, unchanged and sorted by name, into one zip, which is nowhere kept;
+- the bytes of a zip or an image;
+- uint8[H, W] or uint8[N, H, W]: pictures, upright;
+- uint8[N, 784]: EMNIST's pixel rows as its files have them, column by column, 0 for the ground: the network's own
+  input, which is not normalized. A service takes up to 10,000 of them unless it is set otherwise; any number as
+  pictures: rows.reshape(-1, 28, 28).swapaxes(1, 2).
+"""
+
+
+def body_of(scans: Scans) -> Body:
+    """Raises UnsupportedInput and EmptyInput before anything is sent, and OSError."""
+    if isinstance(scans, bytes):
+        return Body(lambda: _pieces(io.BytesIO(scans)), _UNTOLD, len(scans))
+    if hasattr(scans, "shape"):
+        return _body_of_array(scans)
+    paths = [Path(scans)] if isinstance(scans, str | os.PathLike) else [Path(path) for path in scans]
+    if len(paths) == 1 and not paths[0].is_dir():
+        return Body(lambda: _pieces(paths[0].open("rb")), _UNTOLD, paths[0].stat().st_size)
+    files = _files(paths)
+    about = sum(entry.size + 2 * len(entry.name) + _ENTRY_BYTES for entry in files) + _END_BYTES
+    return Body(lambda: _zip_of(files), _ZIP, about=about)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file to pack. `info` and `opened` are asked when its turn comes."""
+
+    name: str
+    size: int
+    info: Callable[[], zipfile.ZipInfo]
+    opened: Callable[[], BinaryIO]
+
+
+def _files(paths: Sequence[Path]) -> Sequence[_Entry]:
+    """The files, and the files of the folders, sorted, and named from the folder they share."""
+    given = [path.absolute() for path in paths]
+    if not given:
+        raise EmptyInput("There is nothing to submit.")
+    for path in given:
+        if path.is_file() and _is_zip(path):
+            raise UnsupportedInput(f"{path.name} is an archive: submit it on its own, as one job.")
+    root = given[0] if len(given) == 1 else Path(os.path.commonpath([path.parent for path in given]))
+    files = {file for path in given for file in (path.rglob("*") if path.is_dir() else [_there(path)])}
+    named = sorted((file.relative_to(root).as_posix(), file) for file in files if file.is_file())
+    if not named:
+        raise EmptyInput(f"There are no files in {', '.join(path.name for path in given)}.")
+    return [_Entry(name, file.stat().st_size, partial(_info, file, name), partial(_open, file)) for name, file in named]
+
+
+def _open(file: Path) -> BinaryIO:
+    return file.open("rb")
+
+
+def _info(file: Path, name: str) -> zipfile.ZipInfo:
+    text = os.fsencode(name).decode("utf-8", "replace")  # a name may be other bytes than UTF-8
+    return zipfile.ZipInfo.from_file(file, text, strict_timestamps=False)
+
+
+def _there(path: Path) -> Path:
+    """Raises FileNotFoundError, which a folder's listing never would."""
+    path.stat()
+    return path
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in _ZIP_MAGIC
+
+
+def _zip_of(entries: Iterable[_Entry]) -> Iterator[bytes]:
+    """A zip in which each entry is stored as it is, written as it is read: what is kept is its directory."""
+    sink = Pieces()
+    written = 0
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for entry in entries:
+            with archive.open(entry.info(), "w") as target, entry.opened() as file:
+                while piece := file.read(_PIECE_BYTES):
+                    target.write(piece)
+                    if sink.tell() - written >= _PIECE_BYTES:
+                        written = sink.tell()
+                        yield sink.take()
+    yield sink.take()
+
+
+def _body_of_array(array: Any) -> Body:
+    shape = tuple(array.shape)
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise (EmptyInput if 0 in shape else UnsupportedInput)(
+            f"An array of shape {shape} holds no scans. Give pictures as [height, width] or [number, height, width], "
+            "or EMNIST's pixel rows as [number, 784]."
+        )
+    _bytes(array[0])
+    if len(shape) == 2 and shape[1] == _PIXELS:
+        return Body(lambda: _pixel_rows(array), _JSON)
+    if len(shape) == 2:
+        png = gray_png(_bytes(array), shape[1], shape[0])
+        return Body(lambda: iter([png]), _PNG, len(png))
+    return Body(lambda: _zip_of(_pictures(array)), _ZIP)
+
+
+def _pictures(array: Any) -> Iterator[_Entry]:
+    number, height, width = array.shape
+    digits = len(str(number - 1))
+    for each in range(number):
+        name, png = f"{each:0{digits}}.png", gray_png(_bytes(array[each]), width, height)
+        yield _Entry(name, len(png), partial(zipfile.ZipInfo, name), partial(io.BytesIO, png))  # with no clock in it
+
+
+def _pixel_rows(array: Any) -> Iterator[bytes]:
+    """The API's JSON, row by row."""
+    before = '{"images":['
+    for number in range(array.shape[0]):
+        yield f"{before}{list(_bytes(array[number]))}".encode()
+        before = ","
+    yield b"]}"
+
+
+def _bytes(pixels: Any) -> bytes:
+    """Raises UnsupportedInput unless they are uint8."""
+    try:
+        view = memoryview(pixels)
+    except TypeError:
+        raise UnsupportedInput("Give a numpy array; of a tensor that is tensor.numpy().") from None
+    if view.format != "B":
+        raise UnsupportedInput(
+            "The array's numbers are not uint8. Give them from 0 to 255, such as (array * 255).astype('uint8') for "
+            "fractions."
+        )
+    return view.tobytes()
