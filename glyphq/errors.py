@@ -35,9 +35,13 @@ GlyphqError
 
 
 class GlyphqError(Exception):
-    """The root: catch it to catch everything glyphq raises on purpose. `code` is stable; `detail` is for a person."""
+    """The root: catch it to catch everything glyphq raises on purpose. `code` is stable; `detail` is for a person.
+
+    In the client, `request_id` is what the service's logs know the request by, where it answered.
+    """
 
     code = "error"
+    request_id: str | None = None
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -240,7 +244,10 @@ class ServiceUnreachable(ServiceError):
 
 
 class ProblemReported(ServiceError):
-    """Raised by the client when the service answers with a problem; carries its status, code and fields."""
+    """Raised by the client for a problem that is none of these errors: of something between, or of a newer service.
+
+    Carries its status, code and fields. Every other problem is raised as the error that the service itself raised.
+    """
 
     def __init__(self, status: int, code: str, detail: str, problem: dict[str, object]) -> None:
         super().__init__(detail)

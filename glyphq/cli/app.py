@@ -17,6 +17,7 @@ from glyphq.errors import (
     JobNotFinished,
     JobNotFound,
     KeyRefused,
+    ProblemReported,
     ServiceUnreachable,
     SetupError,
 )
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None, transport: "httpx.BaseTransport
         said = _IN_OTHER_WORDS.get(error.code, error.detail)
         if isinstance(error, ServiceUnreachable):
             said += " Start one with `glyphq serve`, or name one with --server."
+        if isinstance(error, ProblemReported) and error.request_id:
+            said += f" The log has it as request {error.request_id}."
         say(f"error: {said}")
         sys.exit(_EXIT_CODES.get(error.code, FAILED))
     except OSError as error:

@@ -77,6 +77,8 @@ def problem_in(response: httpx.Response) -> GlyphqError:
             error = _PLAIN[code](detail)
         case _:
             error = ProblemReported(response.status_code, code, detail, fields)
+    if "request_id" in fields:
+        error.request_id = str(fields["request_id"])
     return error
 
 

@@ -740,6 +740,12 @@ class TestStrangers:
             Service(httpx.Response(500, text="<html>")).client().status(JOB_ID)
         assert (caught.value.status, caught.value.code, caught.value.problem) == (500, "http-500", {})
 
+    def test_what_went_wrong_inside_is_told_with_the_name_that_the_log_has_for_it(self) -> None:
+        failed = problem(500, "internal-error", "Something went wrong.", request_id="1a2b")
+        with pytest.raises(ProblemReported, match="Something went wrong") as caught:
+            Service(failed).client().status(JOB_ID)
+        assert (caught.value.code, caught.value.request_id) == ("internal-error", "1a2b")
+
     @pytest.mark.parametrize("body", ["<html>", "[]", '{"id": "x"}', json.dumps(job_json(state="dreaming"))])
     def test_an_answer_that_is_no_job_is_an_error_and_no_crash(self, body: str) -> None:
         with pytest.raises(ServiceError):
