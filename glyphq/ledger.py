@@ -305,6 +305,7 @@ class Ledger:
         if chunks != job.chunks:
             raise DamagedObject(input_key(job.id), "The stored input no longer gives the index that was accepted.")
         self.blobs.replace(index_key(job.id), index.getvalue())
+        self._remove_if_deleted(job)
 
     def input_range(self, job: Job, start: int, length: int) -> bytes:
         """Bytes of the input; fewer than `length` only where the input has been cut."""
@@ -339,8 +340,7 @@ class Ledger:
             except DamagedObject:
                 log.warning("job %s: the damaged result of chunk %d is replaced", job.id, chunk)
                 self.blobs.replace(key, sealed)
-        if not self.blobs.exists(record_key(job.owner, job.id)):
-            self.blobs.delete_folder(data_prefix(job.id))
+        self._remove_if_deleted(job)
         return first
 
     def result(self, job: Job, chunk: int) -> tuple[pa.RecordBatch, Model] | None:
@@ -472,6 +472,11 @@ class Ledger:
         if job.options.callback_url:
             self.blobs.delete(callback_key(job.owner, job.id))
         self.blobs.delete_folder(data_prefix(job.id))
+
+    def _remove_if_deleted(self, job: Job) -> None:
+        """What was just written would stay: whoever deleted the job may have been done before."""
+        if not self.blobs.exists(record_key(job.owner, job.id)):
+            self.blobs.delete_folder(data_prefix(job.id))
 
     def delete_damaged(self, owner: str, job_id: str) -> None:
         """Erase a job whose record cannot be read."""

@@ -88,6 +88,20 @@ class TestDelete:
         with pytest.raises(JobNotFound):
             other.job("local", job.id)
 
+    def test_an_index_that_is_made_again_meanwhile_is_not_left(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = accepted(ledger)
+        replace_object = ledger.blobs.replace
+
+        def deleted_before(key: str, data: bytes) -> None:
+            fresh(ledger).delete(job)
+            replace_object(key, data)
+
+        monkeypatch.setattr(ledger.blobs, "replace", deleted_before)
+        ledger.rebuild_index(job)
+        assert objects(ledger) == []
+
     def test_other_jobs_are_left_alone(self, ledger: Ledger) -> None:
         kept, deleted = accepted(ledger), accepted(ledger)
         before = [name for name in objects(ledger) if kept.id in name]
