@@ -31,6 +31,10 @@ export async function* snapshots(id, signal) {
     } catch (error) {
       if (signal.aborted) return;
       const problem = error instanceof Problem ? error : Problem.unreachable();
+      if (problem.status === 404) {
+        yield { deleted: true }; // whoever follows a job has seen it
+        return;
+      }
       if (problem.status >= 400 && problem.status < 500 && problem.status !== 429) throw problem;
       yield { lost: problem };
     }

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from glyphq.embedded import EmbeddedService
 from tests.browser.conftest import Console
@@ -75,13 +75,30 @@ def test_a_job_is_deleted_once_it_is_meant(page: Page, http: httpx.Client, scans
 
 
 def test_a_job_that_is_deleted_elsewhere_is_said_to_be(
-    page: Page, service: EmbeddedService, http: httpx.Client, scans: Path
+    page: Page, service: EmbeddedService, http: httpx.Client, scans: Path, console: Console
 ) -> None:
+    console.expected = ("404",)  # on a slow machine it is deleted before it is followed
     with halted(service):
         job = http.post("/v1/jobs", content=scans.read_bytes()).json()["id"]
         page.goto(f"/#/jobs/{job}")
         expect(page.locator(".job-title .state")).to_have_text("queued")
         http.delete(f"/v1/jobs/{job}")
+        expect(page.get_by_role("alert")).to_contain_text("The job was deleted")
+
+
+def test_a_job_that_is_deleted_before_it_can_be_followed_is_said_to_be(
+    page: Page, service: EmbeddedService, http: httpx.Client, scans: Path, console: Console
+) -> None:
+    console.expected = ("404",)
+    with halted(service):
+        job = http.post("/v1/jobs", content=scans.read_bytes()).json()["id"]
+
+        def deleted_first(route: Route) -> None:
+            http.delete(f"/v1/jobs/{job}")
+            route.continue_()
+
+        page.route("**/events", deleted_first)
+        page.goto(f"/#/jobs/{job}")
         expect(page.get_by_role("alert")).to_contain_text("The job was deleted")
 
 
