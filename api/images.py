@@ -19,12 +19,11 @@ from glyphq.errors import NoPicture
 from glyphq.jobs import Job, Kind, Rejection, RowStatus
 from glyphq.ledger import Ledger
 from glyphq.settings import Settings
-from glyphq.sniff import sniff
+from glyphq.sniff import HEAD_BYTES, sniff
 from glyphq.vision.isolated import IsolatedDecoder
 from glyphq.vision.picture import from_pixels, to_png
 
 _DECODE_SECONDS = 10.0
-_HEAD_BYTES = 512
 _MAX_NAME_CHARACTERS = 100
 _SUFFIXES = {
     "png": (".png",),
@@ -51,7 +50,7 @@ def image_of(kind: Kind, name: str, content: bytes) -> Image:
     """An input of a job of this kind as a file; of a pixel row its picture."""
     if kind is Kind.PIXELS:
         content = to_png(from_pixels(content))
-    found = sniff(content[:_HEAD_BYTES])
+    found = sniff(content[:HEAD_BYTES])
     form = found if found in _SUFFIXES else None
     return Image(_file_name(name, form), form, content)
 

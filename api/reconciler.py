@@ -10,9 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from kombu.exceptions import OperationalError
-from redis import RedisError
-
+from glyphq.broker import QUEUE_ERRORS
 from glyphq.dispatch import Dispatcher
 from glyphq.errors import JobNotFound, StoreError
 from glyphq.jobs import Job
@@ -60,7 +58,7 @@ class Reconciler:
             if time.monotonic() >= self._store_due or self._progress.epoch_missing():
                 self._store_pass()
             self._redis_pass()
-        except (RedisError, OperationalError) as error:
+        except QUEUE_ERRORS as error:
             log.warning("reconciler: Redis: %s", error)
             self.look_at_store()
         except StoreError as error:
@@ -107,7 +105,7 @@ class Reconciler:
             self._dispatcher.forget(owner, job_id)
         except StoreError as error:
             log.warning("job %s: %s", job_id, error.detail)
-        except (RedisError, OperationalError):
+        except QUEUE_ERRORS:
             raise
         except Exception:  # as above, for one job
             log.exception("job %s cannot be looked at", job_id)

@@ -14,7 +14,6 @@ from functools import cached_property, partial
 from itertools import islice
 
 import pyarrow as pa
-from kombu.exceptions import OperationalError
 from redis import RedisError
 from starlette.concurrency import run_in_threadpool
 
@@ -29,6 +28,7 @@ from api.schemas import JobPage, JobView, failed_view, job_view
 from api.together import Together
 from api.uploads import Upload, accept, prepare_inline, require_room
 from glyphq import selection
+from glyphq.broker import QUEUE_ERRORS
 from glyphq.callbacks import Deliveries
 from glyphq.corrections import Corrections
 from glyphq.dispatch import Dispatcher
@@ -112,7 +112,7 @@ class Service:
         """May fail harmlessly: the reconciler finds what was not sent."""
         try:
             send()
-        except (RedisError, OperationalError) as error:
+        except QUEUE_ERRORS as error:
             log.warning("not yet sent: %s: %s", what, error)
             self.reconciler.look_at_store()
 
@@ -290,7 +290,7 @@ class Service:
     def _mend(self, job: Job, chunk: int) -> None:
         try:
             self.dispatcher.mend(job, chunk)
-        except (RedisError, OperationalError) as error:
+        except QUEUE_ERRORS as error:
             log.warning("job %s: chunk %d could not be asked for: %s", job.id, chunk, error)
 
     def cancel(self, job: Job) -> JobView:
@@ -313,7 +313,7 @@ class Service:
     def _forget(self, job: Job) -> None:
         try:
             self.dispatcher.forget(job.owner, job.id)
-        except (RedisError, OperationalError) as error:
+        except QUEUE_ERRORS as error:
             log.warning("job %s: Redis was not told of its end: %s", job.id, error)
 
     async def checks(self) -> dict[str, str]:

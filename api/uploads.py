@@ -44,13 +44,12 @@ from glyphq.jobs import Job, Kind, Options
 from glyphq.ledger import Ledger, data_prefix, index_key, input_key, record_key, write_index
 from glyphq.logs import bound_request_id
 from glyphq.settings import Settings
-from glyphq.sniff import sniff
+from glyphq.sniff import HEAD_BYTES, sniff
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _BUFFER_BYTES = 1 << 20
-_HEAD_BYTES = 512
 _MAX_FIELD_BYTES = 4096
 _MAX_FIELDS = 32
 _MAX_PART_HEADERS = 8
@@ -101,8 +100,8 @@ class Upload:
         """More bytes of the last part."""
         part = self.parts[-1]
         self.share.charge(len(data))
-        if len(part.head) < _HEAD_BYTES:
-            part.head += bytes(data[: _HEAD_BYTES - len(part.head)])
+        if len(part.head) < HEAD_BYTES:
+            part.head += bytes(data[: HEAD_BYTES - len(part.head)])
         part.size += len(data)
         self.size += len(data)
         self.buffer += data

@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import RedisError
 from redis.connection import parse_url
 
 from glyphq.settings import Settings
@@ -18,6 +20,8 @@ CLASSIFY_CHUNK = "glyphq.classify_chunk"
 DRAIN = "glyphq.drain"
 INTERACTIVE_QUEUE = "interactive"
 BULK_QUEUE = "bulk"
+QUEUE_ERRORS = RedisError, OperationalError
+"""Of whoever sends through Redis: the first where it is asked itself, the second where Celery asks."""
 _HEALTH_CHECK_SECONDS = 10
 """A worker whose Redis vanished without a word asks anew after about two of these."""
 _PUBLISH_RETRY = {"max_retries": 1, "interval_start": 0.1, "interval_step": 0.0, "interval_max": 0.1}

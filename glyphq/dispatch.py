@@ -1,7 +1,7 @@
 """Where ledger, progress and Celery meet: start a job, send what is due, put Redis right, end what is done.
 
-API and worker share this. Every method may raise redis.RedisError or kombu's OperationalError, and each is harmless to
-repeat: what could not be sent now is found by the reconciler.
+API and worker share this. Every method may raise `broker.QUEUE_ERRORS`, and each is harmless to repeat: what could
+not be sent now is found by the reconciler.
 """
 
 import logging

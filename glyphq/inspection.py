@@ -18,7 +18,7 @@ from glyphq.contents import contents
 from glyphq.jobs import Invert, Options, Reason, Rejection
 from glyphq.labels import LABELS, charset_classes
 from glyphq.settings import Settings
-from glyphq.sniff import sniff
+from glyphq.sniff import HEAD_BYTES, sniff
 from glyphq.vision.checkpoint import SHIPPED, read_card
 from glyphq.vision.decode import decode, prepare_process
 from glyphq.vision.engine import answers, open_engine
@@ -31,7 +31,6 @@ Content = bytes | memoryview | Rejection
 TOP_K = 5
 _SHOWN_BY_BROWSERS = ("png", "jpeg", "webp", "bmp")
 _MOST_SHOWN_BYTES = 1 << 18  # of an original; of a larger one its first step is shown
-_HEAD_BYTES = 512
 _SMALL = 84  # pixels, the height at which steps are shown; a smaller picture is enlarged without smoothing
 
 
@@ -103,7 +102,7 @@ def _files(paths: Sequence[Path], settings: Settings, filename_encoding: str) ->
                     yield str(inner), _read(inner, settings.max_entry_bytes)
             continue
         with path.open("rb") as file:
-            if sniff(file.read(_HEAD_BYTES)) != "zip":
+            if sniff(file.read(HEAD_BYTES)) != "zip":
                 yield str(path), _read(path, settings.max_entry_bytes)
                 continue
             for batch in index_zip(file, settings.archive_limits, filename_encoding).batches():
@@ -136,7 +135,7 @@ def _seen(name: str, content: Content, invert: Invert, max_pixels: int) -> tuple
 
 
 def _data_url(content: bytes) -> str | None:
-    form = sniff(content[:_HEAD_BYTES])
+    form = sniff(content[:HEAD_BYTES])
     if form not in _SHOWN_BY_BROWSERS or len(content) > _MOST_SHOWN_BYTES:
         return None
     return f"data:image/{form};base64,{base64.b64encode(content).decode()}"

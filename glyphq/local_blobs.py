@@ -152,7 +152,7 @@ class LocalBlobs:
 
     def delete_folder(self, prefix: str) -> None:
         with _disk_errors(prefix):
-            shutil.rmtree(self._path(prefix), ignore_errors=True)
+            shutil.rmtree(self._path(prefix), onerror=_met_by_others)
 
     def sync(self, keys: Iterable[str]) -> None:
         paths = [self._path(key) for key in keys]
@@ -282,6 +282,13 @@ class BlobWriter:
 
     def __exit__(self, *_: object) -> None:
         self.discard()
+
+
+def _met_by_others(_: object, __: object, raised: tuple[type[BaseException], BaseException, object]) -> None:
+    """What is gone already needs no removing, and who has just written there looks after it; raises what else is."""
+    error = raised[1]
+    if not (isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTEMPTY)):
+        raise error
 
 
 def _fsync(path: Path) -> None:

@@ -4,7 +4,9 @@ from typing import Literal
 
 Sniffed = Literal["zip", "png", "jpeg", "webp", "tiff", "bmp", "archive"]
 
-_BMP_HEADER_BYTES = (12, 16, 40, 52, 56, 64, 108, 124)
+HEAD_BYTES = 262
+"""That `sniff` looks at."""
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # lengths of the header that follows the 14 bytes of every BMP
 _MAGIC: tuple[tuple[bytes, Sniffed], ...] = (
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),  # an empty one
@@ -25,13 +27,13 @@ _MAGIC: tuple[tuple[bytes, Sniffed], ...] = (
 
 
 def sniff(head: bytes) -> Sniffed | None:
-    """What a file is by its first bytes, None for neither archive nor image. 16 tell all but tar, which needs 262."""
+    """What a file is by its first HEAD_BYTES, or by all of it; None for neither archive nor image."""
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
-    if head[:2] == b"BM" and int.from_bytes(head[14:16], "little") in _BMP_HEADER_BYTES:
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "bmp"
     if head[257:262] == b"ustar":
         return "archive"

@@ -16,11 +16,10 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-from kombu.exceptions import OperationalError
 from numpy.typing import NDArray
-from redis import RedisError
 
 from glyphq import results
+from glyphq.broker import QUEUE_ERRORS
 from glyphq.charset_rules import CharsetRule, charset_chooser, parse_rules
 from glyphq.contents import contents
 from glyphq.errors import DamagedObject, GlyphqError, JobNotFound
@@ -76,7 +75,7 @@ def _classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent:
         _tell_redis(partial(process.dispatcher.forget, owner, job_id))
     except _Superfluous:
         log.info("job %s: chunk %d has been taken over, or its job has ended", job_id, chunk)
-    except (RedisError, OperationalError) as error:
+    except QUEUE_ERRORS as error:
         log.warning("job %s: chunk %d: Redis: %s; the reconciler goes on with it", job_id, chunk, error)
     except GlyphqError as error:
         log.warning("job %s: chunk %d: %s; it is tried again", job_id, chunk, error.detail)
@@ -358,7 +357,7 @@ def _stored_rows(process: Process, job: Job, chunk: int) -> pa.RecordBatch | Non
 def _tell_redis(tell: Callable[[], None]) -> None:
     try:
         tell()
-    except RedisError as error:
+    except QUEUE_ERRORS as error:
         log.warning("Redis was not told: %s; the reconciler finds out", error)
 
 
@@ -423,7 +422,7 @@ class _Pulse:
                 self._process.lane.waits = False
                 with self._stages.interrupted():
                     drain(self._process, self)
-        except (RedisError, OperationalError) as error:
+        except QUEUE_ERRORS as error:
             log.warning("work goes on without Redis: %s", error)
             self._paused_until = time.monotonic() + _REDIS_PAUSE_SECONDS
 

@@ -23,6 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from glyphq.jobs import Reason, Rejection
+from glyphq.sniff import sniff
 
 Gray = NDArray[np.uint8]
 
@@ -34,21 +35,6 @@ _MAX_TILES = 1 << 19  # strips or tiles of a TIFF: Pillow takes 300 bytes for ea
 _MAX_BANDS = 6  # Pillow's MAX_SAMPLESPERPIXEL: a TIFF may keep the tiles of each band apart
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_SIGNATURES = {
-    _PNG: "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"II+\x00": "TIFF",  # BigTIFF
-    b"MM\x00+": "TIFF",
-}
-_ARCHIVES = (
-    *(b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"),  # zip
-    *(b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c"),
-    *(b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"),  # gzip, bzip2, xz, zstd
-)
-_TAR_MAGIC = slice(257, 262)
-_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # lengths of the header that follows the 14 bytes of every BMP
 # Chunks that do not change what the samples mean; any other (transparency, palette, orientation) is for Pillow.
 _PLAIN_CHUNKS = frozenset((b"IHDR", b"IDAT", b"IEND", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"tEXt", b"tIME"))
 _GRAY, _RGB = 0, 2  # PNG colour types
@@ -81,10 +67,12 @@ def decode(data: bytes, max_pixels: int) -> Gray | Rejection:
 
     Never raises. `max_pixels` is the largest width times height; no side may be longer than 65,535.
     """
-    form = _format(data)
-    if form is None:
-        archive = data.startswith(_ARCHIVES) or data[_TAR_MAGIC] == b"ustar"
-        return Rejection.of(Reason.NESTED_ARCHIVE if archive else Reason.NOT_AN_IMAGE if data else Reason.EMPTY_FILE)
+    kind = sniff(data)
+    if kind is None:
+        return Rejection.of(Reason.NOT_AN_IMAGE if data else Reason.EMPTY_FILE)
+    if kind in ("zip", "archive"):
+        return Rejection.of(Reason.NESTED_ARCHIVE)
+    form = kind.upper()  # as Pillow calls it
     try:
         plain = _plain_png(data) if form == "PNG" else _plain_jpeg(data) if form == "JPEG" else None
         if plain is not None and (rejection := _too_many(*plain, max_pixels)):
@@ -95,17 +83,6 @@ def decode(data: bytes, max_pixels: int) -> Gray | Rejection:
         return Rejection.of(Reason.DAMAGED_IMAGE, "Decoding the image takes more memory than there is.")
     except Exception as error:  # noqa: BLE001 - hostile bytes make Pillow raise nearly anything: KeyError, struct.error
         return Rejection.of(Reason.DAMAGED_IMAGE, f"The {form} image is truncated or damaged ({_sentence(error)}).")
-
-
-def _format(data: bytes) -> str | None:
-    for signature, form in _SIGNATURES.items():
-        if data.startswith(signature):
-            return form
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
-        return "BMP"
-    return None
 
 
 def _too_many(width: int, height: int, max_pixels: int) -> Rejection | None:

@@ -21,6 +21,7 @@ from tests.browser import chromium
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "screenshots"
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SIZES = {"wide": (1280, 800), "narrow": (360, 740)}
+_PICTURES_ARE_THERE = "Promise.all([...document.images].filter(({ src }) => src).map((image) => image.decode()))"
 
 
 def main() -> None:
@@ -35,6 +36,7 @@ def main() -> None:
                     page.on("pageerror", _fail)
                     view(page, service.url, shown)
                     page.wait_for_load_state("load" if name == "watch" else "networkidle")
+                    page.evaluate(_PICTURES_ARE_THERE)
                     target = FOLDER / f"{name}-{scheme}-{size}.png"
                     taken = page.screenshot(full_page=name != "look")
                     Image.open(io.BytesIO(taken)).convert("RGB").quantize(256).save(target, optimize=True)

@@ -1,5 +1,6 @@
 """What the local store promises: one creator wins, what was acknowledged is on the disk, a full disk is said."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -255,6 +256,34 @@ class TestListing:
         assert next(listing) == "data/a/input"
         blobs.delete_folder("data/b")
         assert list(listing) == []
+
+
+class TestDeletion:
+    def test_a_folder_that_the_disk_does_not_give_up_is_not_said_to_be_gone(
+        self, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        blobs.create("data/a/input", b"scan")
+        monkeypatch.setattr("os.unlink", refuse)
+        with pytest.raises(StoreError, match="data/a"):
+            blobs.delete_folder("data/a")
+
+    def test_who_writes_to_a_folder_meanwhile_does_not_hold_up_its_deletion(
+        self, blobs: LocalBlobs, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def write_before(path: str, *arguments: object, **more: object) -> None:
+            if path == "input":
+                blobs.create("data/a/result", b"rows", durable=False)
+            unlink(path, *arguments, **more)
+
+        unlink = os.unlink
+        blobs.create("data/a/input", b"scan")
+        with monkeypatch.context() as patch:
+            patch.setattr("os.unlink", write_before)
+            blobs.delete_folder("data/a")
+        assert list(blobs.list("data")) == ["data/a/result"]
 
 
 class TestKeys:

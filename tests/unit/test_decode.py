@@ -165,7 +165,7 @@ def test_other_bytes_are_not_an_image(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "magic", [b"PK\x03\x04", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"\x1f\x8b", bytes(257) + b"ustar"]
+    "magic", [b"PK\x03\x04", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"\x1f\x8b\x08", bytes(257) + b"ustar"]
 )
 def test_an_archive_among_the_images_is_said_to_be_one(magic: bytes) -> None:
     assert reason(magic + bytes(100)) is Reason.NESTED_ARCHIVE

@@ -19,6 +19,7 @@ from glyphq.sniff import sniff
         (b"II+\0", "tiff"),
         (b"BM" + bytes(12) + b"\x28\0\0\0", "bmp"),
         (b"BM is how this text begins", None),
+        (b"BM" + bytes(12) + b"\x10\0\0\0", None),  # OS/2's short header, which Pillow does not read
         (b"\x1f\x8b\x08\0", "archive"),
         (b"7z\xbc\xaf\x27\x1c", "archive"),
         (b"Rar!\x1a\x07\x01", "archive"),
