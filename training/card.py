@@ -114,7 +114,9 @@ def main(
             **card.fields,
             "published": PUBLISHED,
             "compared": compared([model, *(beside or [])], data, engine),
-            "measured": {name: measured(evaluation) for name, evaluation in evaluations.items()},
+            # What is not measured now was measured on these weights: a new export has a new card.
+            "measured": card.fields.get("measured", {})
+            | {name: measured(evaluation) for name, evaluation in evaluations.items()},
         }
         write_card(model, fields)
         write_page(model, DOCS, evaluations[TEST_SET])

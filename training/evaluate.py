@@ -58,10 +58,23 @@ def emnist_sample(data: Path | None, split: Split, card: ModelCard) -> Sample:
     """The test set, or what was held out when the model of this card was trained."""
     if split is Split.TEST:
         pictures = load_emnist(data, "balanced", train=False)
+        _warn_of_others(len(pictures), card.fields.get("measured", {}).get(TEST_SET, {}).get("scans"))
         return Sample(TEST_SET, pictures.pixels.numpy(), pictures.classes.numpy())
     recipe = read_recipe(card.fields["recipe"]["name"])
-    _, pictures = hold_out(load_emnist(data, recipe.split, train=True), seed=recipe.seed)
+    available = load_emnist(data, recipe.split, train=True)
+    _warn_of_others(len(available), card.fields["data"]["trained_on"] + card.fields["data"]["held_out"])
+    _, pictures = hold_out(available, seed=recipe.seed)
     return Sample(split, pictures.pixels.numpy(), pictures.classes.numpy())
+
+
+def _warn_of_others(images: int, on_card: int | None) -> None:
+    """Say so where these cannot be the files that the card is about."""
+    if on_card not in (None, images):
+        _TERMINAL.print(
+            f"warning: these are {images:,} images, and those of the card {on_card:,}: other files of EMNIST, on some "
+            "of which the model may have been trained. Its accuracy on them may be flattered.",
+            style="yellow",
+        )
 
 
 def scan_sample(archive: Path, truth: Path, rows: Rows) -> Sample:

@@ -239,6 +239,28 @@ class TestCommands:
             == "error: --scans needs --truth, a CSV with the columns filename and emnist_label.\n"
         )
 
+    def test_other_files_than_the_cards_are_said_to_be_others(
+        self, tmp_path: Path, root: Path, model: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        card_module.main(root, model=model, engine="torch")
+        capsys.readouterr()
+        evaluate_module.main(root, model=model, engine="torch", output=Path("report"))
+        assert "those of the card" not in capsys.readouterr().err
+        write_emnist(tmp_path / "others", noise(30, seed=1), in_turn(30, 2), part="test")
+        evaluate_module.main(tmp_path / "others", model=model, engine="torch", output=Path("report"))
+        assert "these are 30 images, and those of the card 20" in capsys.readouterr().err
+
+    def test_a_card_keeps_what_is_not_measured_again(self, tmp_path: Path, root: Path, model: Path) -> None:
+        for name in ("pen-on-paper", "tablet-pen"):
+            archive, truth = write_scans(tmp_path / "in", [f"{i}.png" for i in range(4)])
+            archive.rename(archive.with_name(f"{name}.zip"))
+            truth.rename(truth.with_name(f"{name}.csv"))
+        card_module.main(root, scans=tmp_path / "in", model=model, engine="torch")
+        measured = read_card(model).fields["measured"]
+        assert "pen-on-paper, odd rows" in measured
+        card_module.main(root, model=model, engine="torch")
+        assert read_card(model).fields["measured"] == measured
+
     def test_the_card_is_what_evaluate_measures(self, root: Path, model: Path) -> None:
         digest = read_card(model).digest
         card_module.main(root, model=model, engine="torch", beside=[model])
