@@ -11,11 +11,11 @@ from ipaddress import ip_address
 
 import uvicorn
 
-from api.access import LOCAL_OWNER
 from api.app import create_app
-from api.edge import Connections, Edge
-from api.observed import Observed
-from api.security import SecurityHeaders
+from api.edge.access_log import Observed
+from api.edge.authentication import LOCAL_OWNER
+from api.edge.connections import Connections, Edge
+from api.edge.security_headers import SecurityHeaders
 from glyphq.blobs import open_blobs
 from glyphq.keys import Keys
 from glyphq.logs import set_up_logging
@@ -53,7 +53,7 @@ def main() -> None:
         ws="none",
         log_config=None,
         log_level="warning",
-        access_log=False,  # api/observed.py has the line
+        access_log=False,  # api/edge/access_log.py has the line
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )

@@ -17,16 +17,16 @@ import pyarrow as pa
 from redis import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from api.access import Access
-from api.events import Events
-from api.images import Images
+from api.background.events import Events
+from api.background.reconciler import Reconciler
+from api.batcher import Together
+from api.edge.authentication import Access
+from api.edge.quotas import Quotas
+from api.intake.uploads import Upload, accept, prepare_inline, require_room
 from api.metrics import Exposition, count_accepted
-from api.quotas import Quotas
-from api.reconciler import Reconciler
-from api.rows import KeptRows
+from api.reading.images import Images
+from api.reading.table_cache import KeptRows
 from api.schemas import JobPage, JobView, failed_view, job_view
-from api.together import Together
-from api.uploads import Upload, accept, prepare_inline, require_room
 from glyphq import selection
 from glyphq.broker import QUEUE_ERRORS
 from glyphq.callbacks import Deliveries
@@ -77,7 +77,7 @@ class Service:
     async def submit(
         self, owner: str, upload: Upload, options: Options, idempotency_key: str | None, wait_seconds: float
     ) -> tuple[Job, End | None]:
-        """Accept a job, send its first work and wait for its end. Raises QuotaExceeded, and as `api.uploads.accept`."""
+        """Accept a job, send its first work and wait for its end. Raises QuotaExceeded, and as `accept`."""
         if not upload.interactive:
             upload.share.take_job()
         together = idempotency_key is None and upload.inline

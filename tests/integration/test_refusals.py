@@ -8,8 +8,8 @@ import zipfile
 import httpx
 import pytest
 
-from api.access import Access
 from api.app import create_app
+from api.edge.authentication import Access
 from glyphq.embedded import EmbeddedService
 from glyphq.errors import HostRefused
 from glyphq.local_blobs import LocalBlobs

@@ -8,8 +8,8 @@ import logging
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from api.edge.access_log import Observed
 from api.metrics import HTTP_SECONDS
-from api.observed import Observed
 from glyphq import logs
 
 HEADERS = [(b"x-request-id", b"mine")]

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.access import Caller
+from api.edge.authentication import Caller
 from api.problems import responses
 from api.service import Service
 from glyphq.errors import CrossSiteRefused, HostRefused, KeyRefused, QuotaExceeded

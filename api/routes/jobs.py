@@ -12,10 +12,10 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Bearer, By, JobId, Prefer, Served, StreamPlace, guarded_router
+from api.intake.uploads import Upload, receive
 from api.problems import responses
+from api.routes.dependencies import Bearer, By, JobId, Prefer, Served, StreamPlace, guarded_router
 from api.schemas import JOB_EXAMPLE, REQUIRED_CHECKS, CallbackSecret, JobPage, JobView, Readiness, RowView
-from api.uploads import Upload, receive
 from glyphq import results
 from glyphq.charset_rules import MAX_MATCHED_CHARACTERS, MAX_RULE_CHARACTERS, MAX_RULES
 from glyphq.errors import (

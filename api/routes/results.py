@@ -16,11 +16,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from api.bodies import read_body
-from api.dependencies import By, JobId, Served, StreamPlace, guarded_router
+from api.edge.bodies import read_body
 from api.problems import responses
+from api.reading.sorted_zip import sorted_zip
+from api.routes.dependencies import By, JobId, Served, StreamPlace, guarded_router
 from api.schemas import CorrectionGiven, CorrectionView, SummaryView
-from api.sorted_zip import sorted_zip
 from glyphq import results, selection
 from glyphq.errors import (
     DamagedObject,
