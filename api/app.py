@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from api.background.callbacks import Callbacks
 from api.background.events import Events
 from api.background.reconciler import Reconciler
-from api.edge.authentication import Access
+from api.edge.authentication import Authenticator
 from api.edge.quotas import Quotas
 from api.metrics import Exposition
 from api.problems import add_problem_handlers, document
@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
                 reconciler=reconciler,
                 events=events,
                 images=images,
-                access=Access(settings, ledger.blobs),
+                authenticator=Authenticator(settings, ledger.blobs),
                 quotas=Quotas(settings, ledger),
                 deliveries=Deliveries(ledger.blobs),
                 corrections=Corrections(ledger.blobs),

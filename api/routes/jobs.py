@@ -358,7 +358,7 @@ async def readyz(service: Served, response: Response, bearer: Bearer) -> Readine
     checks = await service.checks()
     ready = all(checks[name] == "ok" for name in REQUIRED_CHECKS)
     try:
-        await service.access.caller(bearer.credentials if bearer else None)
+        await service.authenticator.caller(bearer.credentials if bearer else None)
     except (KeyRefused, QuotaExceeded):  # what it looks like inside is not for strangers
         unsaid = "Not ok; asked with a key, it says why."
         checks = {name: said if said == "ok" else unsaid for name, said in checks.items()}

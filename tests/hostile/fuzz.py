@@ -96,7 +96,7 @@ def image() -> Target:
 def http() -> Target:
     """POST /v1/jobs: the query, a content type, Prefer and Idempotency-Key, a line each, and behind them the body."""
     from api.app import create_app
-    from api.edge.authentication import LOCAL_OWNER, Access
+    from api.edge.authentication import LOCAL_OWNER, Authenticator
     from api.edge.quotas import Quotas
     from api.intake.uploads import Upload, prepare_inline
     from glyphq.errors import EmptyInput, GlyphqError
@@ -122,7 +122,7 @@ def http() -> Target:
         settings=settings,
         ledger=ledger,
         submit=submit,
-        access=Access(settings, ledger.blobs),
+        authenticator=Authenticator(settings, ledger.blobs),
         quotas=Quotas(settings, ledger),
     )
     loop = asyncio.new_event_loop()

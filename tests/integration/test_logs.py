@@ -110,3 +110,16 @@ def test_probes_leave_no_line(logged: Logged, http: httpx.Client) -> None:
         http.get(path)
     logged.record(route="/v1/model", request_id=http.get("/v1/model").headers["x-request-id"])
     assert not [each for each in logged.records() if each.get("route") in ("/healthz", "/readyz", "/metrics")]
+
+
+def test_why_a_request_was_refused_is_in_the_log(logged: Logged, http: httpx.Client, scans) -> None:
+    job = http.post("/v1/jobs", content=zip_of(scans), headers={"Prefer": "wait=30"}).json()["id"]
+    [rows] = (logged.service.store / "data" / job / "results").iterdir()
+    rows.write_bytes(bytes(len(rows.read_bytes())))
+    assert http.get(f"/v1/jobs/{job}/results", headers={"X-Request-ID": "why-503"}).status_code == 503
+    why = logged.record(logger="api.problems", request_id="why-503")
+    assert why["level"] == "WARNING"
+    assert why["message"].startswith("damaged-object: ")
+    line = logged.record(logger="api.edge.access_log", request_id="why-503")
+    assert line.items() >= {"level": "WARNING", "problem": "damaged-object", "owner": "local"}.items()
+    assert line["client"] == "127.0.0.1"
