@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import logging
 import resource
 import socket
 import sys
@@ -10,16 +11,21 @@ from functools import partial
 from ipaddress import ip_address
 
 import uvicorn
+from fastapi import FastAPI
 
-from api.access import LOCAL_OWNER
 from api.app import create_app
-from api.edge import Connections, Edge
-from api.observed import Observed
-from api.security import SecurityHeaders
+from api.edge.access_log import AccessLog
+from api.edge.authentication import LOCAL_OWNER
+from api.edge.connections import Connections, Edge
+from api.edge.security_headers import SecurityHeaders
+from glyphq import __version__
 from glyphq.blobs import open_blobs
+from glyphq.errors import SetupError, StoreError
 from glyphq.keys import Keys
 from glyphq.logs import set_up_logging
-from glyphq.settings import Settings, url_of
+from glyphq.settings import Settings, read_settings, without_password
+
+log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 5  # for requests under way when the service stops
 _OTHER_FILES = 256  # open at a time beside connections and what they stage: Redis, the store, children
@@ -29,36 +35,71 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
     parser.add_argument("--fd", type=int, help="a listening socket, open under this number")
     arguments = parser.parse_args()
-    settings = Settings()
+    try:
+        _serve(read_settings(), arguments.fd)
+    except (SetupError, StoreError) as error:
+        sys.exit(f"error: {error.detail}")
+
+
+def _serve(settings: Settings, fd: int | None) -> None:
+    """Until SIGTERM or SIGINT. Raises SetupError and StoreError where it cannot begin."""
     set_up_logging(settings.log_format)
     # As a socket: uvicorn takes the number of one for a Unix socket, whose clients have no address.
-    listener = socket.socket(fileno=arguments.fd) if arguments.fd is not None else None
+    listener = socket.socket(fileno=fd) if fd is not None else None
     if listener is not None and listener.family not in (socket.AF_INET, socket.AF_INET6):
-        sys.exit("error: the socket of --fd has to be one of TCP.")
+        raise SetupError("The socket of --fd has to be one of TCP.")
     if listener is not None and not ip_address(listener.getsockname()[0]).is_loopback:
         settings = settings.model_copy(update={"host": listener.getsockname()[0]})  # whatever the settings say
-    if listener is None:
-        print(f"glyphq will be at {url_of(settings.host, settings.port)}", flush=True)
-    if settings.keys_required:
-        _print_first_key(settings)
     _make_room_for_files(2 * settings.max_connections + _OTHER_FILES)
+    open_blobs(settings.store_url)  # what is wrong with it is said in a line
     app = create_app(settings)
     gc.freeze()  # what is loaded stays: collected with the rest, a lone image took a seventh longer
     connections = Connections(settings.max_connections, settings.max_connections_per_address)
     config = uvicorn.Config(
-        Observed(SecurityHeaders(app)),
+        AccessLog(SecurityHeaders(app)),
         settings.host,
         settings.port,
         http=partial(Edge, settings, connections),  # type: ignore[arg-type]  # it is called and nothing else
         ws="none",
         log_config=None,
         log_level="warning",
-        access_log=False,  # api/observed.py has the line
+        access_log=False,  # api/edge/access_log.py has the line
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    server = _Server(config, app, settings)
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run([listener] if listener else None)
+        server.run([listener] if listener else None)
+    if not server.started:
+        sys.exit(1)  # uvicorn has said why
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready and when it stops, and then answers whoever waits for a job."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, settings: Settings) -> None:
+        super().__init__(config)
+        self._app, self._settings = app, settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.started:
+            return
+        settings = self._settings
+        log.info(
+            "glyphq %s is ready at %s (%s:%d), store %s, Redis %s",
+            __version__, settings.url, settings.host, settings.port, settings.store_url,
+            without_password(settings.redis_url),
+        )  # fmt: skip
+        if not sockets:  # else whoever bound it says where it is
+            print(f"glyphq is ready at {settings.url}", flush=True)
+        if settings.keys_required:
+            _print_first_key(settings)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("glyphq stops")
+        self._app.state.service.events.stop()
+        await super().shutdown(sockets)
 
 
 def _make_room_for_files(needed: int) -> None:
@@ -67,8 +108,8 @@ def _make_room_for_files(needed: int) -> None:
     if allowed == resource.RLIM_INFINITY or allowed >= needed:
         return
     if most != resource.RLIM_INFINITY and most < needed:
-        sys.exit(
-            f"error: {needed:,} files may have to be open at once, and the system allows {most:,}. "
+        raise SetupError(
+            f"{needed:,} files may have to be open at once, and the system allows {most:,}. "
             "Raise `ulimit -Hn`, or lower GLYPHQ_MAX_CONNECTIONS."
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
@@ -81,7 +122,7 @@ def _print_first_key(settings: Settings) -> None:
         _, text = made
         print(
             f"This service asks for a key. The first one, which is shown only now:\n\n    {text}\n\n"
-            f"In a browser: {url_of(settings.host, settings.port)}/#key={text}\n"
+            f"In a browser: {settings.url}/#key={text}\n"
             f"Elsewhere: `export GLYPHQ_KEY={text}`, or the header `Authorization: Bearer {text}`.\n"
             f"`glyphq keys` makes more, one for each person, and revokes them.",
             flush=True,

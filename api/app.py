@@ -6,19 +6,19 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from api import result_routes, routes
-from api.access import Access
-from api.callbacks import Callbacks
-from api.docs import add_docs
-from api.events import Events
-from api.images import Images
+from api.background.callbacks import Callbacks
+from api.background.events import Events
+from api.background.reconciler import Reconciler
+from api.edge.authentication import Authenticator
+from api.edge.quotas import Quotas
 from api.metrics import Exposition
-from api.page import add_page
 from api.problems import add_problem_handlers, document
-from api.quotas import Quotas
-from api.reconciler import Reconciler
-from api.rows import KeptRows
+from api.reading.images import Images
+from api.reading.table_cache import KeptRows
+from api.routes import jobs, results
 from api.service import Service
+from api.site.docs import add_docs
+from api.site.page import add_page
 from glyphq import __version__
 from glyphq.blobs import open_blobs
 from glyphq.broker import create_celery
@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
                 reconciler=reconciler,
                 events=events,
                 images=images,
-                access=Access(settings, ledger.blobs),
+                authenticator=Authenticator(settings, ledger.blobs),
                 quotas=Quotas(settings, ledger),
                 deliveries=Deliveries(ledger.blobs),
                 corrections=Corrections(ledger.blobs),
@@ -77,9 +77,9 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(routes.router)
-    app.include_router(result_routes.router)
-    app.include_router(routes.open_router)
+    app.include_router(jobs.router)
+    app.include_router(results.router)
+    app.include_router(jobs.open_router)
     add_page(app)
     add_docs(app)
     add_problem_handlers(app)

@@ -19,7 +19,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis import RedisError
 
-from api.together import Together
+from api.batcher import Together
 from glyphq.broker import BULK_QUEUE, INTERACTIVE_QUEUE, sent_with
 from glyphq.callbacks import DeliveryState
 from glyphq.jobs import Job, Lane

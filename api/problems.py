@@ -1,5 +1,6 @@
 """Where errors become HTTP answers, and nowhere else: RFC 9457 problems, and how OpenAPI shows them."""
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -40,6 +41,8 @@ from glyphq.errors import (
 )
 from glyphq.logs import bound_request_id
 
+log = logging.getLogger(__name__)
+
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 _ENDS_THE_CONNECTION = (408, 413, 429, 503, 507)  # the rest of the upload is not waited for
@@ -78,18 +81,25 @@ _UNFORESEEN = ("internal-error", "Something went wrong", "Try again; if it stays
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Answer every error of the tree, of FastAPI's validation and of its routing as a problem."""
+    """Answer every error of the tree, of FastAPI's validation and of its routing as a problem.
+
+    Its code is left in the scope for the access log.
+    """
 
     @app.exception_handler(GlyphqError)
-    def glyphq_error(_: Request, error: GlyphqError) -> JSONResponse:
+    def glyphq_error(request: Request, error: GlyphqError) -> JSONResponse:
         status, title, _example = _PROBLEMS[type(error)]
+        request.scope["problem"] = error.code
+        if status >= 500:
+            log.warning("%s: %s", error.code, error.detail)
         answer = problem(status, error.code, title, error.detail, _fields(error))
         if isinstance(error, QuotaExceeded):
             answer.headers["Retry-After"] = str(error.retry_after_seconds)
         return answer
 
     @app.exception_handler(RequestValidationError)
-    def validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
+    def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+        request.scope["problem"] = InvalidOption.code
         first = error.errors()[0]
         option = str((first["loc"][1:2] or first["loc"])[0])  # after where it stands, before the place in a list
         status, title, _example = _PROBLEMS[InvalidOption]
@@ -97,6 +107,7 @@ def add_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        request.scope["problem"] = _code(HTTPStatus(error.status_code))
         answer = http_problem(error.status_code, f"{error.detail}. The API is described at /docs.")
         answer.headers.update(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # Starlette names those of one route of the path
@@ -106,7 +117,8 @@ def add_problem_handlers(app: FastAPI) -> None:
         return answer
 
     @app.exception_handler(Exception)
-    def unforeseen_error(_: Request, __: Exception) -> JSONResponse:
+    def unforeseen_error(request: Request, _: Exception) -> JSONResponse:
+        request.scope["problem"] = _UNFORESEEN[0]
         # Starlette raises it again after the answer, so the log has its traceback.
         return problem(500, *_UNFORESEEN, {})
 
@@ -153,8 +165,12 @@ def problem(status: int, code: str, title: str, detail: str, fields: Mapping[str
 
 def http_problem(status: int, detail: str) -> JSONResponse:
     """What is wrong in terms of HTTP alone: the status' own phrase is code and title."""
-    phrase = HTTPStatus(status).phrase
-    return problem(status, phrase.lower().replace(" ", "-"), phrase, detail, {})
+    known = HTTPStatus(status)
+    return problem(status, _code(known), known.phrase, detail, {})
+
+
+def _code(status: HTTPStatus) -> str:
+    return status.phrase.lower().replace(" ", "-")
 
 
 def responses(*errors: type[GlyphqError]) -> dict[int | str, dict[str, Any]]:

@@ -17,22 +17,31 @@ import pyarrow as pa
 from redis import RedisError
 from starlette.concurrency import run_in_threadpool
 
-from api.access import Access
-from api.events import Events
-from api.images import Images
+from api.background.events import Events
+from api.background.reconciler import Reconciler
+from api.batcher import Together
+from api.edge.authentication import Authenticator
+from api.edge.quotas import Quotas
+from api.intake.uploads import Upload, accept, prepare_inline, require_room
 from api.metrics import Exposition, count_accepted
-from api.quotas import Quotas
-from api.reconciler import Reconciler
-from api.rows import KeptRows
+from api.reading.images import Images
+from api.reading.table_cache import KeptRows
 from api.schemas import JobPage, JobView, failed_view, job_view
-from api.together import Together
-from api.uploads import Upload, accept, prepare_inline, require_room
 from glyphq import selection
 from glyphq.broker import QUEUE_ERRORS
 from glyphq.callbacks import Deliveries
 from glyphq.corrections import Corrections
 from glyphq.dispatch import Dispatcher
-from glyphq.errors import DamagedObject, GlyphqError, JobFailed, JobNotFinished, JobNotFound, ModelError, StoreError
+from glyphq.errors import (
+    DamagedObject,
+    GlyphqError,
+    JobFailed,
+    JobNotFinished,
+    JobNotFound,
+    ModelError,
+    Overloaded,
+    StoreError,
+)
 from glyphq.jobs import Correction, Counts, End, Job, JobState, Options
 from glyphq.ledger import Ledger, chunk_of, index_key
 from glyphq.logs import bind_job
@@ -67,7 +76,7 @@ class Service:
     reconciler: Reconciler
     events: Events
     images: Images
-    access: Access
+    authenticator: Authenticator
     quotas: Quotas
     deliveries: Deliveries
     corrections: Corrections
@@ -77,7 +86,7 @@ class Service:
     async def submit(
         self, owner: str, upload: Upload, options: Options, idempotency_key: str | None, wait_seconds: float
     ) -> tuple[Job, End | None]:
-        """Accept a job, send its first work and wait for its end. Raises QuotaExceeded, and as `api.uploads.accept`."""
+        """Accept a job, send its first work and wait for its end. Raises QuotaExceeded, and as `accept`."""
         if not upload.interactive:
             upload.share.take_job()
         together = idempotency_key is None and upload.inline
@@ -124,19 +133,21 @@ class Service:
             raise JobFailed(f"The record of job {job_id} cannot be read. Delete the job and submit it again.") from None
 
     async def wait(self, job: Job, seconds: float) -> None:
-        """Until the job has ended, `seconds` at the most."""
+        """Until the job has ended or the service stops, `seconds` at the most."""
         with self.events.watching(job.id) as moved:
             moved.set()  # it may have ended already
             await self._until_ended(job, moved, seconds)
 
     async def snapshots(self, owner: str, job_id: str) -> AsyncIterator[JobView]:
-        """The job now, and whenever it has moved, until it has ended. Raises JobNotFound where it is deleted."""
+        """The job now, and whenever it has moved, until it has ended or the service stops. Raises JobNotFound where it
+        is deleted.
+        """
         with self.events.watching(job_id) as moved:
             while True:
                 moved.clear()
                 view = await run_in_threadpool(self.view, owner, job_id)
                 yield view
-                if view.state.ended:
+                if view.state.ended or self.events.stopping:
                     return
                 await asyncio.sleep(_SNAPSHOT_SECONDS)
                 with suppress(TimeoutError):
@@ -144,7 +155,7 @@ class Service:
 
     async def _until_ended(self, job: Job, moved: asyncio.Event, seconds: float) -> End | None:
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
+        while (left := deadline - time.monotonic()) > 0 and not self.events.stopping:
             with suppress(TimeoutError):
                 await asyncio.wait_for(moved.wait(), min(left, _LOOK_AGAIN_SECONDS))
             moved.clear()
@@ -249,7 +260,7 @@ class Service:
 
     async def follow(self, job: Job, first_row: int) -> AsyncIterator[pa.RecordBatch]:
         """The job's rows in order from `first_row` on, each as soon as those before it are there. Raises as `rows`, and
-        JobNotFound where it is deleted meanwhile.
+        JobNotFound where it is deleted meanwhile, Overloaded when the service stops.
         """
         with self.events.watching(job.id) as moved:
             end: End | None = None
@@ -258,6 +269,8 @@ class Service:
                 for batch in batches:
                     first_row += batch.num_rows
                     yield batch
+                if end is None and self.events.stopping:
+                    raise Overloaded("The service is stopping. Ask again in a few seconds.")
                 if end is None and not batches:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(moved.wait(), _LOOK_AGAIN_SECONDS)

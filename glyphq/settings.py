@@ -8,10 +8,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from glyphq.archive import ArchiveLimits
+from glyphq.errors import SetupError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _CALLED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses that are bound to, but not called
@@ -43,6 +44,11 @@ class Settings(BaseSettings):
     # The API.
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    public_url: str | None = Field(
+        None,
+        pattern="^https?://[^/]",
+        description="The address people open, where a published port or a proxy makes it another than host and port.",
+    )
     keys: Literal["auto", "required", "off"] = Field(
         "auto",
         description="Who needs a key; `auto`: all, unless `host` is this machine's alone, without other names.",
@@ -135,6 +141,11 @@ class Settings(BaseSettings):
         return tuple(filter(None, text.replace(" ", "").split(","))) if isinstance(text, str) else text
 
     @property
+    def url(self) -> str:
+        """Where people find the service."""
+        return (self.public_url or url_of(self.host, self.port)).rstrip("/")
+
+    @property
     def archive_limits(self) -> ArchiveLimits:
         """The limits that concern a zip and how it is cut."""
         return ArchiveLimits(
@@ -165,7 +176,21 @@ class Settings(BaseSettings):
         return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
+def read_settings() -> Settings:
+    """Those of the environment. Raises SetupError, which names the variables that cannot be read."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        said = (f"GLYPHQ_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
+        raise SetupError("; ".join(said)) from None
+
+
 def url_of(host: str, port: int) -> str:
     """How this machine calls what is bound there."""
     called = _CALLED.get(host, host)
     return f"http://[{called}]:{port}" if ":" in called else f"http://{called}:{port}"
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be logged."""
+    return re.sub(r"//[^/]*@", "//", url)

@@ -95,10 +95,10 @@ def image() -> Target:
 
 def http() -> Target:
     """POST /v1/jobs: the query, a content type, Prefer and Idempotency-Key, a line each, and behind them the body."""
-    from api.access import LOCAL_OWNER, Access
     from api.app import create_app
-    from api.quotas import Quotas
-    from api.uploads import Upload, prepare_inline
+    from api.edge.authentication import LOCAL_OWNER, Authenticator
+    from api.edge.quotas import Quotas
+    from api.intake.uploads import Upload, prepare_inline
     from glyphq.errors import EmptyInput, GlyphqError
     from glyphq.jobs import Options
     from glyphq.ledger import Ledger
@@ -122,7 +122,7 @@ def http() -> Target:
         settings=settings,
         ledger=ledger,
         submit=submit,
-        access=Access(settings, ledger.blobs),
+        authenticator=Authenticator(settings, ledger.blobs),
         quotas=Quotas(settings, ledger),
     )
     loop = asyncio.new_event_loop()
@@ -170,7 +170,7 @@ def names() -> Target:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from api.images import _file_name
+    from api.reading.images import _file_name
     from glyphq.archive import _LITTER, is_litter
     from glyphq.charset_rules import CharsetRule, charset_chooser
     from glyphq.results import cancelled, csv_header, to_csv, to_ndjson

@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from api.events import Events
+from api.background.events import Events
 from glyphq.broker import BULK_QUEUE, create_celery, send_drain
 from glyphq.client import Client
 from glyphq.progress import EVENTS, open_redis

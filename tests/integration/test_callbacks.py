@@ -19,8 +19,8 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from api.callbacks import Callbacks
-from api.outbound import Outbound, is_public
+from api.background.callbacks import Callbacks
+from api.background.outbound import Outbound, is_public
 from glyphq.embedded import EmbeddedService, embedded_service
 from glyphq.errors import AddressRefused
 from glyphq.settings import Settings

@@ -57,7 +57,7 @@ def test_a_jobs_request_is_named_by_api_and_worker(logged: Logged, http: httpx.C
     answer = http.post("/v1/jobs", content=zip_of(scans), headers={"X-Request-ID": "scan-room/17", "Prefer": "wait=30"})
     assert answer.headers["x-request-id"] == "scan-room/17"
     ids = {"job_id": answer.json()["id"], "request_id": "scan-room/17"}
-    said = logged.record(logger="api.observed", **ids)
+    said = logged.record(logger="api.edge.access_log", **ids)
     assert said.items() >= {"level": "INFO", "method": "POST", "route": "/v1/jobs", "status": "200"}.items()
     assert said["seconds"] > 0
     worked = logged.record(logger="worker.pipeline", **ids)
@@ -69,7 +69,7 @@ def test_a_jobs_request_is_named_by_api_and_worker(logged: Logged, http: httpx.C
 def test_an_image_is_named_alike(logged: Logged, http: httpx.Client, scans) -> None:
     headers = {"Prefer": "wait=30", "X-Request-ID": "one-image"}
     job = http.post("/v1/jobs", content=next(iter(scans.values())), headers=headers).json()
-    for logger in ("api.observed", "worker.pipeline"):
+    for logger in ("api.edge.access_log", "worker.pipeline"):
         logged.record(logger=logger, job_id=job["id"], request_id="one-image")
 
 
@@ -110,3 +110,16 @@ def test_probes_leave_no_line(logged: Logged, http: httpx.Client) -> None:
         http.get(path)
     logged.record(route="/v1/model", request_id=http.get("/v1/model").headers["x-request-id"])
     assert not [each for each in logged.records() if each.get("route") in ("/healthz", "/readyz", "/metrics")]
+
+
+def test_why_a_request_was_refused_is_in_the_log(logged: Logged, http: httpx.Client, scans) -> None:
+    job = http.post("/v1/jobs", content=zip_of(scans), headers={"Prefer": "wait=30"}).json()["id"]
+    [rows] = (logged.service.store / "data" / job / "results").iterdir()
+    rows.write_bytes(bytes(len(rows.read_bytes())))
+    assert http.get(f"/v1/jobs/{job}/results", headers={"X-Request-ID": "why-503"}).status_code == 503
+    why = logged.record(logger="api.problems", request_id="why-503")
+    assert why["level"] == "WARNING"
+    assert why["message"].startswith("damaged-object: ")
+    line = logged.record(logger="api.edge.access_log", request_id="why-503")
+    assert line.items() >= {"level": "WARNING", "problem": "damaged-object", "owner": "local"}.items()
+    assert line["client"] == "127.0.0.1"

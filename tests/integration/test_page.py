@@ -5,9 +5,9 @@ from pathlib import Path
 
 import httpx
 
-import api.page
+import api.site.page
 
-WEB = Path(api.page.__file__).parent / "web"
+WEB = Path(api.site.page.__file__).parent / "web"
 
 
 def test_the_page_runs_its_own_scripts_and_nothing_else(http: httpx.Client) -> None:

@@ -8,8 +8,8 @@ import zipfile
 import httpx
 import pytest
 
-from api.access import Access
 from api.app import create_app
+from api.edge.authentication import Authenticator
 from glyphq.embedded import EmbeddedService
 from glyphq.errors import HostRefused
 from glyphq.local_blobs import LocalBlobs
@@ -196,12 +196,12 @@ def test_it_is_called_by_the_names_of_this_machine(http, host):
 
 def test_it_is_called_by_names_that_its_operator_gave_it(tmp_path):
     blobs = LocalBlobs(tmp_path / "store")
-    named = Access(Settings(keys="required", allowed_hosts="Scans.example, other.example"), blobs)
+    named = Authenticator(Settings(keys="required", allowed_hosts="Scans.example, other.example"), blobs)
     for host in ("scans.example:443", "other.example", "localhost"):
         named.check_host(host)
     with pytest.raises(HostRefused, match="GLYPHQ_ALLOWED_HOSTS"):
         named.check_host("glyphq.example")
-    Access(Settings(keys="required"), blobs).check_host("any.example")  # a page of another site has no key
+    Authenticator(Settings(keys="required"), blobs).check_host("any.example")  # a page of another site has no key
 
 
 def test_what_was_refused_has_left_nothing_in_the_store(http, service: EmbeddedService):

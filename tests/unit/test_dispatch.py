@@ -5,7 +5,7 @@ import json
 import pytest
 from redis import Redis
 
-from api.reconciler import Reconciler
+from api.background.reconciler import Reconciler
 from glyphq.broker import BULK_QUEUE, create_celery
 from glyphq.dispatch import Dispatcher
 from glyphq.errors import StoreError

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from api import rows as rows_module
-from api.rows import KeptRows
+from api.reading import table_cache as rows_module
+from api.reading.table_cache import KeptRows
 from glyphq import results
 from glyphq.jobs import Job, RowStatus
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from api.together import Together
+from api.batcher import Together
 
 
 def test_calls_that_come_while_one_is_under_way_are_made_together_in_their_order() -> None:

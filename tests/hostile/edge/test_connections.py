@@ -9,7 +9,7 @@ from typing import cast
 import httpx
 import pytest
 
-from api.edge import Connections, Edge
+from api.edge.connections import Connections, Edge
 from glyphq import samples
 from tests.faults.stack import ROOT, Stack, until
 from tests.hostile.edge.strangers import BYSTANDER, Connect, Connection, besieged, nothing_staged, refused

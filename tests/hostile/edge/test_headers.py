@@ -7,8 +7,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, Response
 
+from api.edge.security_headers import HEADERS, SecurityHeaders
 from api.problems import add_problem_handlers
-from api.security import HEADERS, SecurityHeaders
 from tests.faults.stack import Stack
 from tests.hostile.edge.strangers import Connect
 

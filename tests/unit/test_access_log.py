@@ -8,14 +8,14 @@ import logging
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from api.edge.access_log import AccessLog
 from api.metrics import HTTP_SECONDS
-from api.observed import Observed
 from glyphq import logs
 
 HEADERS = [(b"x-request-id", b"mine")]
 
 
-def asked(app, path: str = "/") -> list[dict]:
+def asked(app, path: str = "/", body: bytes = b"") -> list[dict]:
     """What the application answers, observed."""
     sent: list[dict] = []
 
@@ -23,10 +23,10 @@ def asked(app, path: str = "/") -> list[dict]:
         sent.append(message)
 
     async def receive() -> dict:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": HEADERS}
-    asyncio.run(Observed(app)(scope, receive, send))
+    asyncio.run(AccessLog(app)(scope, receive, send))
     return sent
 
 
@@ -45,7 +45,7 @@ def test_an_error_that_nobody_foresaw_is_logged_with_the_ids() -> None:
 
     async def as_uvicorn_does(scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await Observed(failing)(scope, receive, send)
+            await AccessLog(failing)(scope, receive, send)
         except RuntimeError as error:
             server.error("Exception in ASGI application", exc_info=error)
 
@@ -75,3 +75,18 @@ def test_a_method_and_a_path_that_somebody_made_up_are_no_labels(caplog: pytest.
         asked(unknown, "/whatever/somebody/asks/for")
     [record] = caplog.records
     assert (record.__dict__["method"], record.__dict__["route"]) == ("other", "none")
+
+
+def test_a_line_says_who_asked_from_where_how_much_came_and_what_was_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        scope.update(problem="overloaded", owner="ada", key_id="abcdef012345", client=("192.0.2.7", 4711))
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+
+    with caplog.at_level(logging.INFO):
+        asked(refusing, body=b"12345")
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    said = " client=192.0.2.7 owner=ada key_id=abcdef012345 received_bytes=5 problem=overloaded"
+    assert record.getMessage().endswith(said)
+    assert (record.__dict__["client"], record.__dict__["received_bytes"]) == ("192.0.2.7", 5)

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 import pyarrow as pa
 
-from api.images import image_of
+from api.reading.images import image_of
 from glyphq import results
 from glyphq.contents import contents
 from glyphq.errors import LimitExceeded

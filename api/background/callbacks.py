@@ -17,8 +17,8 @@ import httpcore
 from redis.exceptions import RedisError
 from standardwebhooks import Webhook
 
+from api.background.outbound import Headers, Outbound
 from api.metrics import CALLBACKS
-from api.outbound import Headers, Outbound
 from api.service import Service
 from glyphq import __version__
 from glyphq.callbacks import Delivery, DeliveryState

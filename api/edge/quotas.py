@@ -14,7 +14,7 @@ from typing import Self
 
 from starlette.concurrency import run_in_threadpool
 
-from api.access import Caller
+from api.edge.authentication import Caller
 from glyphq.errors import Overloaded, QuotaExceeded
 from glyphq.ledger import Held, Ledger
 from glyphq.settings import Settings

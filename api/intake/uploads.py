@@ -25,8 +25,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 from uuid_utils import uuid7
 
-from api.bodies import pieces_of
-from api.quotas import Share
+from api.edge.bodies import pieces_of
+from api.edge.quotas import Share
 from glyphq.archive import index_zip
 from glyphq.blobs import BlobWriter
 from glyphq.charset_rules import MAX_RULES

@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.access import Caller
+from api.edge.authentication import Caller
 from api.problems import responses
 from api.service import Service
 from glyphq.errors import CrossSiteRefused, HostRefused, KeyRefused, QuotaExceeded
+from glyphq.keys import parts
 from glyphq.ledger import is_job_id
 from glyphq.logs import bind_job
 
@@ -34,8 +35,13 @@ Bearer = Annotated[
 
 
 async def _caller(request: Request, service: Served, bearer: Bearer) -> Caller:
-    service.access.check_host(request.headers.get("host", ""))
-    return await service.access.caller(bearer.credentials if bearer else None)
+    service.authenticator.check_host(request.headers.get("host", ""))
+    text = bearer.credentials if bearer else None
+    shown = parts(text or "")
+    request.scope["key_id"] = shown[0] if shown else None  # for the access log, also where the key is refused
+    caller = await service.authenticator.caller(text)
+    request.scope["owner"] = caller.owner
+    return caller
 
 
 By = Annotated[Caller, Depends(_caller)]

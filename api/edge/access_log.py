@@ -1,4 +1,7 @@
-"""Each request as an operator sees it: its id, its time by route, and one line in the log. Knows nothing of jobs."""
+"""Each request as an operator sees it: its id, its time by route, and one line in the log. Knows nothing of jobs.
+
+The line has what was left in the scope: `problem` by `api.problems`, `owner` and `key_id` by whoever let it in.
+"""
 
 import logging
 import re
@@ -17,7 +20,7 @@ _METHODS = "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _PROBES = "/healthz", "/readyz", "/metrics"  # asked every few seconds: a line each would hide the others
 
 
-class Observed:
+class AccessLog:
     """ASGI middleware: binds the request's id (`X-Request-ID`, else a new one), answers it, measures and logs."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,11 +30,17 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), "none"
+        began, status, received_bytes = time.perf_counter(), "none", 0
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
         logs.bind_request(request_id.decode())
         logs.bind_job(None)  # of requests that were sent ahead, one may begin in the task of the one before
+
+        async def receive_counted() -> Message:
+            nonlocal received_bytes
+            message = await receive()
+            received_bytes += len(message.get("body", b""))
+            return message
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -41,15 +50,26 @@ class Observed:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive_counted, send_with_id)
         finally:
-            _observe(scope, status, time.perf_counter() - began)
+            _observe(scope, status, time.perf_counter() - began, received_bytes)
 
 
-def _observe(scope: Scope, status: str, seconds: float) -> None:
+def _observe(scope: Scope, status: str, seconds: float, received_bytes: int) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "other"
     route = getattr(scope.get("route"), "path", None) or scope.get("root_path") or "none"
     HTTP_SECONDS.labels(method, route, status).observe(seconds)
     if route not in _PROBES or status not in ("200", "503"):
-        fields = {"method": method, "route": route, "status": status, "seconds": round(seconds, 6)}
-        log.info("%s %s %s in %.4f s", method, route, status, seconds, extra=fields)
+        client = scope.get("client")
+        origin = {
+            "client": client[0] if client else None,
+            "owner": scope.get("owner"),
+            "key_id": scope.get("key_id"),
+            "received_bytes": received_bytes or None,
+            "problem": scope.get("problem"),
+        }
+        known = {name: value for name, value in origin.items() if value is not None}
+        fields = {"method": method, "route": route, "status": status, "seconds": round(seconds, 6), **known}
+        level = logging.WARNING if status.startswith("5") else logging.INFO
+        said = "".join(f" {name}={value}" for name, value in known.items())
+        log.log(level, "%s %s %s in %.4f s%s", method, route, status, seconds, said, extra=fields)

@@ -3,7 +3,8 @@ may take. Knows HTTP's frame; nothing of jobs.
 
 uvicorn bounds none of it. Its `limit_concurrency` is looked at when a head is complete, so that half a head costs
 nothing, and counts such connections, so that everybody else is refused; its `timeout_keep_alive` ends with the first
-byte that comes; its httptools parser holds a header of any size. How slowly a body may come, `api.uploads` decides.
+byte that comes; its httptools parser holds a header of any size. How slowly a body may come, `api.edge.bodies`
+decides.
 """
 
 import asyncio
@@ -17,9 +18,9 @@ from starlette.responses import Response
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from api.edge.security_headers import HEADERS
 from api.metrics import CONNECTIONS_REFUSED
 from api.problems import http_problem
-from api.security import HEADERS
 from glyphq.errors import InvalidRequest
 from glyphq.settings import Settings
 

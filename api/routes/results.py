@@ -6,6 +6,7 @@ import codecs
 import json
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -15,12 +16,13 @@ from fastapi import Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
-from api.bodies import read_body
-from api.dependencies import By, JobId, Served, StreamPlace, guarded_router
+from api.edge.bodies import read_body
 from api.problems import responses
+from api.reading.sorted_zip import sorted_zip
+from api.routes.dependencies import By, JobId, Served, StreamPlace, guarded_router
 from api.schemas import CorrectionGiven, CorrectionView, SummaryView
-from api.sorted_zip import sorted_zip
 from glyphq import results, selection
 from glyphq.errors import (
     DamagedObject,
@@ -188,7 +190,7 @@ async def get_results(
     if query.follow:
         await run_in_threadpool(service.rows, job, partial=True, first_row=query.first_row)  # what is wrong is said now
         body = _followed(service.follow(job, query.first_row), chosen, top_k, head, given)
-        return StreamingResponse(body, media_type=_MEDIA_TYPES[chosen], headers=headers)
+        return _Followed(body, media_type=_MEDIA_TYPES[chosen], headers=headers)
     rows: Iterable[pa.RecordBatch]
     if chosen == "zip" or query.selection != Selection():
         end, table, matching = await service.table(job, partial=query.partial, wanted=query.selection)
@@ -209,6 +211,14 @@ async def get_results(
     else:
         body = _json_body(job, rows, complete=end is not None)
     return StreamingResponse(body, media_type=_MEDIA_TYPES[chosen], headers=headers)
+
+
+class _Followed(StreamingResponse):
+    """Where the service stops it has no proper end, so that nobody takes what has come for all there is."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(Overloaded):
+            await super().__call__(scope, receive, send)
 
 
 async def _followed(

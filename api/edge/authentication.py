@@ -32,7 +32,7 @@ class Caller:
     limits: KeyLimits | None = None
 
 
-class Access:
+class Authenticator:
     """Knows callers by their keys, and counts the requests of each; every API process counts by itself."""
 
     def __init__(self, settings: Settings, blobs: Blobs) -> None:

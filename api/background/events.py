@@ -18,15 +18,24 @@ _RECONNECT_SECONDS = 1.0
 
 
 class Events:
-    """Tells waiters that a job has moved. `run` must be running."""
+    """Tells waiters that a job has moved, or that the service stops. `run` must be running."""
 
     def __init__(self, redis_url: str) -> None:
         self._url = redis_url
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.stopping = False
+        """Whether nobody is to wait any longer."""
+
+    def stop(self) -> None:
+        """Wake all who wait: the service stops."""
+        self.stopping = True
+        for waiters in self._waiters.values():
+            for moved in waiters:
+                moved.set()
 
     @contextmanager
     def watching(self, job_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the job moves."""
+        """An event that is set whenever the job moves, and when the service stops."""
         moved = asyncio.Event()
         self._waiters[job_id].add(moved)
         try:

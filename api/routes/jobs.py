@@ -12,10 +12,10 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import Bearer, By, JobId, Prefer, Served, StreamPlace, guarded_router
+from api.intake.uploads import Upload, receive
 from api.problems import responses
+from api.routes.dependencies import Bearer, By, JobId, Prefer, Served, StreamPlace, guarded_router
 from api.schemas import JOB_EXAMPLE, REQUIRED_CHECKS, CallbackSecret, JobPage, JobView, Readiness, RowView
-from api.uploads import Upload, receive
 from glyphq import results
 from glyphq.charset_rules import MAX_MATCHED_CHARACTERS, MAX_RULE_CHARACTERS, MAX_RULES
 from glyphq.errors import (
@@ -358,7 +358,7 @@ async def readyz(service: Served, response: Response, bearer: Bearer) -> Readine
     checks = await service.checks()
     ready = all(checks[name] == "ok" for name in REQUIRED_CHECKS)
     try:
-        await service.access.caller(bearer.credentials if bearer else None)
+        await service.authenticator.caller(bearer.credentials if bearer else None)
     except (KeyRefused, QuotaExceeded):  # what it looks like inside is not for strangers
         unsaid = "Not ok; asked with a key, it says why."
         checks = {name: said if said == "ok" else unsaid for name, said in checks.items()}

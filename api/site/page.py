@@ -1,4 +1,4 @@
-"""The page for people: `api/web/`, plain files without a build step, served at `/` and below `/web/`."""
+"""The page for people: `api/site/web/`, plain files without a build step, served at `/` and below `/web/`."""
 
 import os
 from pathlib import Path

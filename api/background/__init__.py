@@ -1,0 +1,1 @@
+"""What runs beside requests for as long as the process does."""

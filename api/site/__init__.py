@@ -1,0 +1,1 @@
+"""What is for people in a browser: the page, and the description of the API as one."""
