@@ -33,8 +33,11 @@ class Blobs(Protocol):
         With `durable`, whatever stands under `key` afterwards, ours or not, survives a power cut.
         """
 
-    def create_all(self, objects: Mapping[str, bytes]) -> frozenset[str]:
-        """Store each unless something is there, all durably or none. Answers the keys of those that are ours."""
+    def create_all(self, objects: Mapping[str, bytes], *, undo: bool = True) -> frozenset[str]:
+        """Store each unless something is there, durably. Answers the keys of those that are ours.
+
+        Where one cannot be stored none is, unless not `undo`: then the others stay, for somebody may have seen them.
+        """
 
     def writer(self, key: str) -> "BlobWriter":
         """For an object that arrives piece by piece: nothing is under its key until `commit`."""

@@ -133,7 +133,7 @@ class Ledger:
         """Make the job exist, durably. Its input and index must be durable already.
 
         With `idempotency_sha256`, answers the job that came first under that key. Raises IdempotencyMismatch when
-        that was another request.
+        that was another request. After a StoreError the key may stand, and a repeat makes the record: keep the data.
         """
         if job.idempotency_sha256 is None:
             self.accept_together([job])
@@ -145,9 +145,7 @@ class Ledger:
                 try:
                     self._record_under(key, job, text)
                 except BaseException:
-                    # Or a repeat would find the key of a job without data; unless a repeat has made the record already.
-                    if not self.blobs.exists(record_key(job.owner, job.id)):
-                        self.delete(job)
+                    self._withdraw(key, job, text)
                     raise
                 return job
             first_text = self.blobs.get(key)
@@ -160,6 +158,18 @@ class Ledger:
                 )
             if self._record_under(key, first, first_text):
                 return first
+
+    def _withdraw(self, key: str, job: Job, text: bytes) -> None:
+        """Leave nothing of a job whose record could not be made, unless a repeat has made it: with the key alone, the
+        next repeat would make the job without its data.
+        """
+        if self.blobs.exists(record_key(job.owner, job.id)):
+            return
+        self.blobs.delete(key)  # from here on no repeat makes the record
+        if self.blobs.exists(record_key(job.owner, job.id)):
+            self.blobs.create(key, text)
+        else:
+            self.delete(job)
 
     def accept_together(self, jobs: Sequence[Job]) -> None:
         """Make jobs without keys exist, durably, all or none. Their inputs and indexes must be durable already, or in
@@ -255,7 +265,7 @@ class Ledger:
         return Held(sum(size > 0 for size in indexes), sum(records.values()) + sum(self._input_bytes[owner].values()))
 
     def index(self, job: Job, chunk: int) -> pa.RecordBatch:
-        """The chunk's entries as archive.INDEX_SCHEMA. Raises DamagedObject when they are not those that were
+        """The chunk's entries as index.INDEX_SCHEMA. Raises DamagedObject when they are not those that were
         accepted.
         """
         part = job.chunks[chunk]
@@ -299,6 +309,8 @@ class Ledger:
                 archive = index_zip(file, ArchiveLimits(**job.archive_limits), job.options.filename_encoding)
                 chunks = write_index(index, archive.batches())
         except GlyphqError as error:
+            if isinstance(error, StoreError) and self.blobs.exists(input_key(job.id)):
+                raise
             raise DamagedObject(
                 input_key(job.id), f"The stored input cannot be indexed again: {error.detail}"
             ) from error
@@ -314,7 +326,10 @@ class Ledger:
         return self.blobs.get_range(input_key(job.id), start, length)
 
     def input_intact(self, job: Job, pulse: Callable[[], None]) -> bool:
-        """Whether the stored input still has the digest it was accepted with. Reads all of it; calls `pulse` often."""
+        """Whether the stored input still has the digest it was accepted with. Reads all of it; calls `pulse` often.
+
+        Raises StoreError while the store does not give it.
+        """
         digest = hashlib.sha256(job.inline_input or b"")
         if job.inline_input is None:
             try:
@@ -323,6 +338,8 @@ class Ledger:
                         digest.update(block)
                         pulse()
             except StoreError:
+                if self.blobs.exists(input_key(job.id)):  # it cannot be read now, which says nothing of what it is
+                    raise
                 return False
         return digest.hexdigest() == job.input_sha256
 
@@ -394,7 +411,8 @@ class Ledger:
             counts, inline = results.counts(rows), results.serialize(rows, model)
             end = End(JobState.COMPLETED, counts, frozenset({0}), (model,), time.time(), inline)
             ends[end_key(job.owner, job.id)] = job, end
-        ours = self.blobs.create_all({key: _sealed_end(end) for key, (_, end) in ends.items()})
+        # An end that stands may have been seen: it stays, though another cannot be made now.
+        ours = self.blobs.create_all({key: _sealed_end(end) for key, (_, end) in ends.items()}, undo=False)
         for key, (job, end) in ends.items():
             if key in ours:
                 count_end(job, end.outcome, end.ended_at)

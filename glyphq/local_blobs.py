@@ -41,17 +41,18 @@ class LocalBlobs:
             writer.write(data)
             return writer.commit(durable=durable)
 
-    def create_all(self, objects: Mapping[str, bytes]) -> frozenset[str]:
+    def create_all(self, objects: Mapping[str, bytes], *, undo: bool = True) -> frozenset[str]:
         """A folder is synced once for every object in it."""
         ours = set()
-        with ExitStack() as undo:
+        with ExitStack() as failing:
             for key, data in objects.items():
                 if self.create(key, data, durable=False):
                     ours.add(key)
-                    undo.callback(self._path(key).unlink, missing_ok=True)
+                    if undo:
+                        failing.callback(self._path(key).unlink, missing_ok=True)
             with _disk_errors("the store"):
                 self._make_durable([self._path(key) for key in objects])
-            undo.pop_all()
+            failing.pop_all()
         return frozenset(ours)
 
     def writer(self, key: str) -> "BlobWriter":

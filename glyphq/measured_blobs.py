@@ -22,9 +22,9 @@ class MeasuredBlobs:
         with _measured("create"):
             return self._blobs.create(key, data, durable=durable)
 
-    def create_all(self, objects: Mapping[str, bytes]) -> frozenset[str]:
+    def create_all(self, objects: Mapping[str, bytes], *, undo: bool = True) -> frozenset[str]:
         with _measured("create_all"):
-            return self._blobs.create_all(objects)
+            return self._blobs.create_all(objects, undo=undo)
 
     def writer(self, key: str) -> "MeasuredWriter":
         with _measured("writer"):

@@ -1,8 +1,9 @@
 """Durable objects in a bucket of an S3-compatible service; see `glyphq.blobs.Blobs`. Address, region and keys are read
 from the AWS_* variables (AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, ...) by obstore, which speaks to the service.
 
-`create` is a conditional put (If-None-Match). A put that obstore repeats may meet its own success, so whoever is told
-that something is there looks whether it is the same bytes. Whatever was put is durable: there is nothing to sync. An
+`create` is a conditional put (If-None-Match). A put whose answer was lost may meet its own success, and a service may
+refuse one of two that race though nothing is there yet. So `create` looks whenever it was not told of success: the same
+bytes are its own, and where there is nothing it puts again. Whatever was put is durable: there is nothing to sync. An
 object that arrives piece by piece is sent on as it comes, without a condition: such are the inputs of new jobs, whose
 names nobody else has. What an interrupted one leaves behind, the bucket's own rule for incomplete uploads removes.
 """
@@ -10,6 +11,7 @@ names nobody else has. What an interrupted one leaves behind, the bucket's own r
 import io
 import math
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -17,7 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from glyphq.blobs import Entry, checked_key, is_key
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 
 _TIMEOUT, _CONNECT_TIMEOUT = timedelta(seconds=30), timedelta(seconds=5)
 _RETRIES, _RETRY_TIMEOUT = 5, timedelta(seconds=30)
+_CREATE_AGAIN_SECONDS = 0.1, 0.5, 2.0
 _PART_BYTES = 8 << 20  # a service takes 10,000 parts: objects up to 80 GiB
+_MOST_SAID = 500  # characters of an error
 _READ_AHEAD_BYTES = 1 << 20
 _AT_ONCE = 8
 
@@ -46,20 +50,28 @@ class ObjectBlobs:
         self._at_once = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="store")
 
     def create(self, key: str, data: bytes, *, durable: bool = True) -> bool:  # noqa: ARG002  # whatever is put is
-        with _errors(key, absent_ok=False):
+        for pause in (*_CREATE_AGAIN_SECONDS, None):
             try:
-                obstore.put(self._store, checked_key(key), data, mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                return self.get(key) == data
+                with _errors(key, absent_ok=False):
+                    obstore.put(self._store, checked_key(key), data, mode="create", use_multipart=False)
+            except StoreError:
+                found = self.get(key)
+                if found is not None:
+                    return found == data
+                if pause is None:
+                    raise
+                time.sleep(pause)
+            else:
+                break
         return True
 
-    def create_all(self, objects: Mapping[str, bytes]) -> frozenset[str]:
+    def create_all(self, objects: Mapping[str, bytes], *, undo: bool = True) -> frozenset[str]:
         created = {key: self._at_once.submit(self.create, key, data) for key, data in objects.items()}
         try:
             return frozenset(key for key, each in created.items() if each.result())
         except StoreError:
             for key, each in created.items():
-                if each.exception() is None and each.result():
+                if each.exception() is None and each.result() and undo:
                     with suppress(StoreError):
                         self.delete(key)
             raise
@@ -221,4 +233,5 @@ def _errors(what: str, *, absent_ok: bool = True) -> Iterator[None]:
     except (BaseError, OSError) as error:
         if absent_ok and isinstance(error, FileNotFoundError):
             raise
-        raise StoreError(f"{what}: {str(error).splitlines()[0]}") from error
+        said = " ".join(str(error).partition("\n\nDebug source:")[0].split())  # S3's own code is on the second line
+        raise StoreError(f"{what}: {said[:_MOST_SAID]}") from error

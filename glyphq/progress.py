@@ -126,8 +126,11 @@ class Progress:
     # Chunks.
 
     def open(self, owner: str, job_id: str) -> None:
-        """Remember that the job has chunks to do."""
-        self.redis.zadd(OPEN, {f"{owner}/{job_id}": 0})
+        """Remember that the job has chunks to do, and has not ended."""
+        with self.redis.pipeline(transaction=True) as pipe:
+            pipe.zadd(OPEN, {f"{owner}/{job_id}": 0})
+            pipe.hdel(_counts(job_id), "ended")
+            pipe.execute()
 
     def open_jobs(self) -> list[tuple[str, str]]:
         """(owner, id) of the jobs with chunks to do, as far as Redis knows."""

@@ -71,8 +71,8 @@ def _classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent:
     token = uuid.uuid4().hex
     try:
         _classify_claimed(process, owner, job_id, chunk, sent, token)
-    except JobNotFound:
-        _tell_redis(partial(process.dispatcher.forget, owner, job_id))
+    except JobNotFound:  # deleted; or this worker looks into another store, and the job is no concern of its own
+        log.info("job %s: chunk %d is of a job that is not in the store", job_id, chunk)
     except _Superfluous:
         log.info("job %s: chunk %d has been taken over, or its job has ended", job_id, chunk)
     except QUEUE_ERRORS as error:

@@ -35,6 +35,7 @@ from glyphq.errors import (
     InvalidOption,
     InvalidRequest,
     LimitExceeded,
+    StoreError,
     StoreFull,
     UnsupportedInput,
     UploadInterrupted,
@@ -332,13 +333,14 @@ def accept(upload: Upload, options: Options, owner: str, idempotency_key: str | 
     """Make what has arrived a job: input and index durable, then the record. Blocks; may take seconds for a large zip.
 
     Raises UnsupportedInput, EmptyInput, InvalidArchive, LimitExceeded, IdempotencyMismatch, StoreError; then nothing
-    is left.
+    is left, but for what a repeat of the request may need.
     """
     job_id, blobs = upload.job_id, upload.ledger.blobs
     try:
         accepted = upload.ledger.accept(_prepare(upload, options, owner, idempotency_key))
-    except BaseException:
-        if not blobs.exists(record_key(owner, job_id)):
+    except BaseException as error:
+        key_may_stand = idempotency_key and isinstance(error, StoreError) and not isinstance(error, StoreFull)
+        if not key_may_stand and not blobs.exists(record_key(owner, job_id)):
             blobs.delete_folder(data_prefix(job_id))
         raise
     if accepted.id != job_id:
