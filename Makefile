@@ -32,7 +32,7 @@ help:  ## show this list
 
 demo: $(VENV)/service  ## classify drawn sample scans with the whole service, and stop it again
 	@mkdir -p demo
-	$(BIN)/glyphq sample 2000 -o demo/scans.zip
+	$(BIN)/glyphq sample 2000 -o demo/scans.zip --force
 	env -u GLYPHQ_SERVER $(BIN)/glyphq classify demo/scans.zip -o demo/predictions.csv --truth demo/scans.csv
 	head -n 6 demo/predictions.csv
 

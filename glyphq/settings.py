@@ -8,10 +8,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from glyphq.archive import ArchiveLimits
+from glyphq.errors import SetupError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _CALLED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses that are bound to, but not called
@@ -163,6 +164,15 @@ class Settings(BaseSettings):
         except OSError:
             return False
         return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
+
+
+def read_settings() -> Settings:
+    """Those of the environment. Raises SetupError, which names the variables that cannot be read."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        said = (f"GLYPHQ_{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors())
+        raise SetupError("; ".join(said)) from None
 
 
 def url_of(host: str, port: int) -> str:

@@ -141,7 +141,7 @@ def arrow(service: Service, job: JobStatus | str, **wanted: Unpack[Wanted]) -> "
     try:
         import pyarrow.parquet as pq
     except ImportError:
-        raise SetupError("Arrow tables need the package pyarrow: pip install 'glyphq[arrow]'") from None
+        raise SetupError("Arrow tables need the package pyarrow: pip install pyarrow") from None
     content = yield from results(service, job, Format.PARQUET, **wanted)
     table = yield from block(lambda: pq.read_table(BytesIO(content)))
     return table
