@@ -23,7 +23,7 @@ PEERS := litserve mosec
 PEERS_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-crash serve test test-faults test-browser compose-test hosts-test soak fuzz screenshots debian check audit lock bench bench-peers bench-scaling bench-training train export evaluate card clean
+.PHONY: help demo demo-crash serve test test-faults test-browser settings-page machine compose-test hosts-test soak fuzz screenshots debian check audit lock bench bench-peers bench-scaling bench-training train export evaluate card clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ help:  ## show this list
 
 demo: $(VENV)/service  ## classify drawn sample scans with the whole service, and stop it again
 	@mkdir -p demo
-	$(BIN)/glyphq sample 2000 -o demo/scans.zip
+	$(BIN)/glyphq sample 2000 -o demo/scans.zip --force
 	env -u GLYPHQ_SERVER $(BIN)/glyphq classify demo/scans.zip -o demo/predictions.csv --truth demo/scans.csv
 	head -n 6 demo/predictions.csv
 
@@ -41,6 +41,9 @@ demo-crash: $(VENV)/service  ## kill a worker and flush Redis within a job, and 
 
 serve: $(VENV)/service  ## keep the service up at http://127.0.0.1:PORT, 8000 unless told otherwise
 	$(BIN)/glyphq serve --port $(PORT)
+
+machine: $(VENV)/service  ## make the environment of a machine that shares a bucket with others, and start nothing
+	@$(PIP) install --no-deps --require-hashes -r requirements/api.txt -r requirements/worker.txt
 
 ## check
 
@@ -61,6 +64,9 @@ hosts-test: $(VENV)/development debian  ## run a job on several hosts, and cut o
 
 screenshots: $(VENV)/development debian  ## each view of the page, light and dark, narrow and wide, into docs/screenshots
 	$(BIN)/python -m tests.browser.screenshots
+
+settings-page: $(VENV)/development  ## write docs/settings.md from the settings
+	$(BIN)/python -m tests.docs.settings_page
 
 soak: $(VENV)/development debian  ## break a service at random for MINUTES under load, then count every row
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED) $(SOAK_ARGS)

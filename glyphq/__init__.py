@@ -104,7 +104,7 @@ __all__ = [
     "View",
     "Wanted",
 ]
-_HOMES = "glyphq.errors", "glyphq.jobs", "glyphq.client"
+_HOMES = "glyphq.client", "glyphq.errors", "glyphq.jobs"  # the client's Correction is not the one that is stored
 
 
 def __getattr__(name: str) -> Any:

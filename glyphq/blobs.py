@@ -115,7 +115,7 @@ def open_blobs(url: str) -> Blobs:
         try:
             from glyphq.object_blobs import ObjectBlobs
         except ImportError as error:
-            raise SetupError(f"A store at s3:// takes the extra s3: pip install 'glyphq[s3]' ({error}).") from None
+            raise SetupError(f"A store at s3:// takes obstore; in a clone: pip install -e '.[s3]' ({error}).") from None
         bucket, _, prefix = place.partition("/")
         return MeasuredBlobs(ObjectBlobs(bucket, prefix.strip("/")))
     from glyphq.local_blobs import LocalBlobs

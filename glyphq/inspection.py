@@ -7,7 +7,7 @@ from functools import partial
 from html import escape
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from glyphq.charset_rules import charset_chooser, parse_rules
 from glyphq.contents import contents
 from glyphq.jobs import Invert, Options, Reason, Rejection
 from glyphq.labels import LABELS, charset_classes
-from glyphq.settings import Settings
+from glyphq.settings import Settings, read_settings
 from glyphq.sniff import HEAD_BYTES, sniff
 from glyphq.vision.checkpoint import SHIPPED, read_card
 from glyphq.vision.decode import decode, prepare_process
@@ -56,6 +56,15 @@ class Inspected:
             said = "  ".join(f"{label} {confidence:.3f}" for label, confidence in self.answers[:2]) or "blank"
         return f"{_printable(self.name)}  {said}"
 
+    def as_json(self) -> dict[str, Any]:
+        """Name, characters and rejection, as in the rows of a job."""
+        return {
+            "filename": self.name,
+            "top": [{"label": label, "confidence": confidence} for label, confidence in self.answers],
+            "reason": self.rejection and self.rejection.reason,
+            "detail": self.rejection and self.rejection.detail,
+        }
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -70,9 +79,9 @@ class Inspection:
 def inspect(paths: Sequence[Path], options: Options, limit: int) -> Inspection:
     """Look at the first `limit` scans of images, folders and zips, with the model and the limits of the settings.
 
-    Every file is a scan, as in a job. Raises InvalidOption, InvalidArchive, ModelError, OSError.
+    Every file is a scan, as in a job. Raises InvalidOption, InvalidArchive, ModelError, SetupError, OSError.
     """
-    settings = Settings()
+    settings = read_settings()
     charset_of = charset_chooser(parse_rules(options.charset_rules), options.charset)
     prepare_process()
     files = _files(paths, settings, options.filename_encoding)

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, BinaryIO
 
-from glyphq.errors import SetupError
+from glyphq.errors import InvalidOption, SetupError
 from glyphq.labels import label_of
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def draw(count: int, seed: int = 1) -> Iterator[Sample]:
     )
 
 
-def write_zip(target: Path | BinaryIO, count: int, seed: int = 1, truth: Path | None = None) -> None:
+def write_zip(target: Path | BinaryIO, count: int, seed: int = 1, truth: Path | BinaryIO | None = None) -> None:
     """Write `count` scans as a zip and, with `truth`, a CSV of filename, character, emnist_label.
 
     Raises SetupError, before anything is written, where the extra `embedded` is not installed.
@@ -78,9 +78,24 @@ def write_zip(target: Path | BinaryIO, count: int, seed: int = 1, truth: Path | 
         for sample in samples:
             archive.writestr(zipfile.ZipInfo(sample.filename), sample.png)  # a fixed date: the same bytes each time
             rows.append((sample.filename, sample.character, sample.label))
-    if truth:
-        with truth.open("w", newline="", encoding="utf-8") as table:
-            csv.writer(table).writerows(rows)
+    if truth is None:
+        return
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(rows)
+    content = table.getvalue().encode()
+    truth.write_bytes(content) if isinstance(truth, Path) else truth.write(content)
+
+
+def read_truth(path: Path) -> dict[str, str]:
+    """filename -> EMNIST label, from such a CSV. Raises InvalidOption for what is none, and OSError."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as table:
+            lines = csv.DictReader(table, restval="")
+            if {"filename", "emnist_label"} <= set(lines.fieldnames or ()):
+                return {line["filename"]: line["emnist_label"] for line in lines}
+    except (UnicodeDecodeError, csv.Error):
+        pass
+    raise InvalidOption("truth", f"{path} is not a CSV in UTF-8 with columns filename and emnist_label.")
 
 
 def _shuffled_characters(rng: Random) -> Iterator[str]:
@@ -94,7 +109,7 @@ def _load_glyphs() -> dict[str, Strokes]:
         import PIL.Image  # noqa: F401 - not used here: missed here, before anything is written
         from HersheyFonts import HersheyFonts
     except ImportError as error:
-        raise SetupError(f"Drawing needs the package {error.name}: pip install 'glyphq[embedded]'.") from error
+        raise SetupError(f"Drawing needs {error.name}; in a clone: pip install -e '.[embedded]'.") from error
     font = HersheyFonts()
     font.load_default_font(FONT)
     glyphs = {character: [list(stroke) for stroke in font.strokes_for_text(character)] for character in CHARACTERS}

@@ -42,8 +42,8 @@ class Settings(BaseSettings):
     engine: str = Field("auto", pattern="^(auto|torch|openvino)$", description="What computes the network.")
 
     # The API.
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="The address that the API listens at.")
+    port: int = Field(8000, ge=0, le=65535, description="Its port; 0 is any free one.")
     public_url: str | None = Field(
         None,
         pattern="^https?://[^/]",
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     max_answer_gap_seconds: float = Field(60.0, gt=0, description="A client that takes nothing for so long is cut off.")
 
     # What one key may that says nothing else, and its owner.
-    key_requests_per_minute: int = Field(6000, gt=0)
+    key_requests_per_minute: int = Field(6000, gt=0, description="Requests of one key within a minute.")
     key_open_jobs: int = Field(100, gt=0, description="Jobs that have not ended, but for single images and the like.")
     key_stored_bytes: int = Field(100 * GIB, gt=0, description="Input kept in the store.")
     key_uploads: int = Field(8, gt=0, description="Uploads over `inline_bytes` at once.")
@@ -88,8 +88,8 @@ class Settings(BaseSettings):
     max_uploads: int = Field(32, gt=0, description="Uploads over `inline_bytes` at once.")
     max_streams: int = Field(256, gt=0, description="Results and events that are being sent at once.")
     max_zip_rows: int = Field(200_000, gt=0, description="Scans in one zip of results.")
-    max_upload_bytes: int = Field(4 * GIB, gt=0)
-    max_upload_seconds: float = Field(6 * 3600.0, gt=0)
+    max_upload_bytes: int = Field(4 * GIB, gt=0, description="The largest body.")
+    max_upload_seconds: float = Field(6 * 3600.0, gt=0, description="The longest that a body may take to arrive.")
     max_body_gap_seconds: float = Field(30.0, gt=0, description="Between two pieces of a request's body.")
     min_body_bytes_per_second: int = Field(
         1024, ge=0, description="On average, once a body has been awaited that long."
@@ -98,13 +98,13 @@ class Settings(BaseSettings):
     max_entry_bytes: int = Field(64 * MIB, gt=0, description="One image file, unpacked.")
     max_unpacked_bytes: int = Field(64 * GIB, gt=0, description="All files of an archive, unpacked.")
     max_pixels: int = Field(100_000_000, gt=0, description="Width times height of one image.")
-    max_form_images: int = Field(10_000, gt=0)
-    max_json_bytes: int = Field(32 * MIB, gt=0)
+    max_form_images: int = Field(10_000, gt=0, description="Files in one form, or pixel rows in one request.")
+    max_json_bytes: int = Field(32 * MIB, gt=0, description="The largest JSON body.")
     disk_reserve_bytes: int = Field(256 * MIB, ge=0, description="Uploads are refused below this much free space.")
 
     # What an operator sees; docs/operations.md.
     log_format: Literal["text", "json"] = Field("text", description="Lines for people, or a JSON object a line.")
-    metrics_host: str = "127.0.0.1"
+    metrics_host: str = Field("127.0.0.1", description="The address at which a worker serves its metrics.")
     metrics_port: int = Field(
         0,
         ge=0,
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     )
 
     # How work is cut.
-    chunk_images: int = Field(1024, gt=0, le=65_536)
+    chunk_images: int = Field(1024, gt=0, le=65_536, description="Images in one chunk, the unit of work.")
     chunk_bytes: int = Field(32 * MIB, gt=0, description="A chunk is cut earlier when its input is this large.")
     window_chunks: int = Field(8, gt=0, description="Chunks of one job that may be out at a time.")
     owner_window_chunks: int = Field(32, gt=0, description="Chunks of one owner's jobs that may be out at a time.")

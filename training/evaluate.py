@@ -4,7 +4,6 @@ Pictures go the way they go in the service: the same decoding and normalizing, t
 shape. The one place that reads EMNIST's test set.
 """
 
-import csv
 import json
 import zipfile
 from enum import StrEnum
@@ -16,9 +15,10 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from glyphq.errors import GlyphqError, SetupError
+from glyphq.errors import GlyphqError, InvalidOption, SetupError
 from glyphq.jobs import Rejection
 from glyphq.labels import LABELS
+from glyphq.samples import read_truth
 from glyphq.settings import Settings
 from glyphq.vision.checkpoint import SHIPPED, ModelCard, read_card
 from glyphq.vision.decode import decode
@@ -79,7 +79,7 @@ def _warn_of_others(images: int, on_card: int | None) -> None:
 
 def scan_sample(archive: Path, truth: Path, rows: Rows) -> Sample:
     """The scans of a zip that the truth names. Raises SetupError when one is not in it, or has no known label."""
-    labels = _read_truth(truth)
+    labels = _known_truth(truth)
     names = list(labels)[rows.slice]
     pictures, classes = [], []
     max_pixels = Settings().max_pixels
@@ -112,13 +112,12 @@ def evaluate(engine: Engine, temperature: float, sample: Sample) -> Evaluation:
     return Evaluation(sample, engine.name, logits, measure(logits, sample.truth, temperature, sample.unanswered))
 
 
-def _read_truth(path: Path) -> dict[str, str]:
+def _known_truth(path: Path) -> dict[str, str]:
     """filename -> label."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            labels = {line["filename"]: line["emnist_label"] for line in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, KeyError) as error:
-        raise SetupError(f"{path} is not a CSV in UTF-8 with columns filename and emnist_label ({error}).") from error
+        labels = read_truth(path)
+    except (OSError, InvalidOption) as error:
+        raise SetupError(str(error)) from error
     unknown = sorted(set(labels.values()) - set(LABELS))
     if unknown or not labels:
         said = f"has labels that are no class: {', '.join(unknown)}" if unknown else "has no rows"

@@ -1,5 +1,6 @@
 """Which verbs there are, and how a command ends: its exit code, and one line for whatever went wrong."""
 
+import io
 import os
 import signal
 import sys
@@ -53,10 +54,12 @@ for panel, verbs in _VERBS.items():
 app.add_typer(keys.app, name="keys", rich_help_panel="The service")
 
 
-def main(arguments: Sequence[str] | None = None, transport: "httpx.BaseTransport | None" = None) -> NoReturn:
-    """Run one command and exit. `transport` is what talks to the network, if not httpx's own."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+def run(arguments: Sequence[str] | None, transport: "httpx.BaseTransport | None") -> NoReturn:
+    """Run one command and exit; see `glyphq.cli.main`."""
+    _prepare_streams()
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
             signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that what was begun is cleaned up
     try:
         app(args=arguments, prog_name="glyphq", obj=transport)
@@ -71,12 +74,25 @@ def main(arguments: Sequence[str] | None = None, transport: "httpx.BaseTransport
     except OSError as error:
         say(f"error: {error.filename or 'glyphq'}: {error.strerror or error}")
         sys.exit(FAILED)
+    except UnicodeEncodeError as error:  # an argument is handed on as text; only paths may be any bytes
+        say(f"error: {error.object!r} is not text in UTF-8.")
+        sys.exit(MISUSED)
     except Exception as error:
         if "GLYPHQ_TRACEBACK" in os.environ:
             raise
         say(f"error: This is a fault of glyphq itself ({error!r}). With GLYPHQ_TRACEBACK=1 it says where; report that.")
         sys.exit(FAILED)
     sys.exit(0)
+
+
+def _prepare_streams() -> None:
+    """Writing never fails for want of a stream, or for a character that the terminal's encoding lacks."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their numbers
+        if getattr(sys, name) is None:  # closed by the shell: the next file opened would take its number
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # until the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _print_version(wanted: bool) -> None:

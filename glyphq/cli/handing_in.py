@@ -2,7 +2,6 @@
 # A command's parameters are its options:
 # ruff: noqa: PLR0917
 
-import csv
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,14 +26,12 @@ from glyphq.cli.options import (
     charset_options,
     client_of,
 )
-from glyphq.cli.waiting import wait_or_leave, watch
-from glyphq.cli.words import exit_code, print_json, say, target_of
+from glyphq.cli.waiting import saying_where_it_is_left, watch
+from glyphq.cli.words import at_least_said, exit_code, print_json, say, target_of
 from glyphq.errors import (
     GlyphqError,
     InvalidArchive,
-    InvalidOption,
     JobFailed,
-    JobNotFinished,
     UnsupportedInput,
 )
 from glyphq.jobs import MAX_NAME_CHARACTERS, JobState
@@ -84,23 +81,28 @@ def classify(
     if as_json and output == STANDARD_OUTPUT:
         raise typer.BadParameter("it prints the job: name a file for the rows with --output", param_hint="--json")
     chosen = {"top_k": top_k, "invert": invert, "filename_encoding": filename_encoding, **charset_options(charset)}
-    expected = _labels_of(truth) if truth else None
-    with _service(server, workers) as url, client_of(context, url, key) as client:
-        with target_of(output, [*scans, *([truth] if truth else [])]) as target:
-            started = time.monotonic()
-            job = _submitted(client, scans, name=None, **chosen)
-            try:
-                job = watch(client, job.id)
-            except KeyboardInterrupt:
-                kept = f"The job goes on: glyphq wait {job.id}" if server else "Nothing of it is kept."
-                raise JobNotFinished(f"Interrupted. {kept}", job.raw) from None
-            seconds = time.monotonic() - started
-            if job.state is JobState.FAILED:
-                raise JobFailed(f"Job {job.id} failed. {job.state.sentence}")
-            client.download(job, target, format or Format.of_path(output))
-        say(f"{job.summary}; {seconds:,.1f} s, {job.counts.done / seconds:,.0f} images/s")
-        if expected is not None:
-            say(_agreement(client, job, expected))
+    if truth:
+        from glyphq.samples import read_truth
+
+    expected = read_truth(truth) if truth else None
+    inputs = [*scans, *([truth] if truth else [])]
+    with (
+        target_of(output, inputs) as target,
+        _service(server, workers) as url,
+        client_of(context, url, key) as client,
+    ):
+        started = time.monotonic()
+        job = _submitted(client, scans, name=None, **chosen)
+        with saying_where_it_is_left(job.id, kept=bool(server)):
+            job = watch(client, job.id)
+        seconds = time.monotonic() - started
+        if job.state is JobState.FAILED:
+            raise JobFailed(f"Job {job.id} failed. {job.state.sentence}")
+        client.download(job, target, format or Format.of_path(output))
+        agreement = None if expected is None else _agreement(client, job, expected)
+    say(f"{job.summary}; {seconds:,.1f} s, {job.counts.done / seconds:,.0f} images/s")
+    if agreement:
+        say(agreement)
     for warning in _warnings(job):
         say(f"warning: {warning}")
     if as_json:
@@ -141,12 +143,14 @@ def submit(
     }
     with client_of(context, server, key) as client:
         job = _submitted(client, scans, name=name, **chosen)
-        if not as_json:
-            typer.echo(job.id)
-        if wait:
-            job = wait_or_leave(client, job.id)
-        if as_json:
-            print_json(job.raw)
+        with at_least_said(f"The job is {job.id}."):
+            if not as_json:
+                typer.echo(job.id)
+            if wait:
+                with saying_where_it_is_left(job.id):
+                    job = watch(client, job.id)
+            if as_json:
+                print_json(job.raw)
         raise typer.Exit(exit_code(job) if wait else 0)
 
 
@@ -178,18 +182,6 @@ def _submitted(client: "Client", scans: list[Path], *, name: str | None, **optio
             if len(scans) == 1 and scans[0].name not in error.detail:
                 raise GlyphqError(f"{scans[0]}: {error.detail}") from error
             raise
-
-
-def _labels_of(truth: Path) -> dict[str, str]:
-    """filename -> EMNIST label, from a CSV."""
-    try:
-        with truth.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.DictReader(file)
-            if {"filename", "emnist_label"} <= set(lines.fieldnames or ()):
-                return {line["filename"]: line["emnist_label"] for line in lines}
-    except UnicodeDecodeError:
-        pass
-    raise InvalidOption("truth", f"{truth} is not a CSV in UTF-8 with columns filename and emnist_label.")
 
 
 def _agreement(client: "Client", job: JobStatus, labels: dict[str, str]) -> str:

@@ -7,16 +7,18 @@ from urllib.parse import quote
 
 import typer
 
-from glyphq.cli.options import AsJson, JobId, Key, Server, client_of
-from glyphq.cli.waiting import wait_or_leave
+from glyphq.cli.options import AsJson, JobId, Key, Server, client_of, creation_time
+from glyphq.cli.waiting import saying_where_it_is_left, watch
 from glyphq.cli.words import exit_code, print_job, print_json, say
 from glyphq.jobs import JobState
+
+_MOST_JOBS = 1_000_000
 
 
 def jobs(
     context: typer.Context,
     state: Annotated[JobState | None, typer.Option("--state", help="Only those in this state.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=_MOST_JOBS, help="At most this many.")] = 20,
     server: Server = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -31,9 +33,8 @@ def jobs(
         print_json([job.raw for job in listed])
         return
     for job in listed:
-        created = job.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created_at else "-"
         rows = f"{job.counts.done - job.counts.cancelled:,}/{job.counts.total:,}"
-        typer.echo(f"{job.id}  {created}  {job.state:<9}  {rows:>15}  {job.name or ''}".rstrip())
+        typer.echo(f"{job.id}  {creation_time(job) or '-'}  {job.state:<9}  {rows:>15}  {job.name or ''}".rstrip())
 
 
 def status(context: typer.Context, job: JobId, server: Server = None, key: Key = None, as_json: AsJson = False) -> None:
@@ -60,8 +61,8 @@ def wait(
 
     Example: glyphq wait 0199f0a0-0000-7000-8000-000000000001 --timeout 60
     """
-    with client_of(context, server, key) as client:
-        ended = wait_or_leave(client, job, timeout)
+    with client_of(context, server, key) as client, saying_where_it_is_left(job):
+        ended = watch(client, job, timeout)
     print_job(ended, as_json)
     raise typer.Exit(exit_code(ended))
 
@@ -72,7 +73,7 @@ def review(
     server: Server = None,
     key: Key = None,
     open_it: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the address as JSON, and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the address as JSON, and open nothing.")] = False,
 ) -> None:
     """Open the page where a job's rows are looked at and corrected, and print its address.
 
@@ -84,7 +85,7 @@ def review(
         place = f"/jobs/{quote(client.status(job).id)}/look"
         address = f"{client.server}/#{f'key={quote(key)}&at=' if key else ''}{place}"
     print_json({"url": address}) if as_json else typer.echo(address)
-    if open_it and not webbrowser.open(address):
+    if open_it and not as_json and not webbrowser.open(address):
         say("There is no browser here; the address can be opened in any.")
 
 

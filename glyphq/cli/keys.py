@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glyphq.cli.words import print_json
+from glyphq.cli.options import folder
+from glyphq.cli.words import at_least_said, print_json, say
 from glyphq.errors import InvalidOption, SetupError
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ Store = Annotated[
     typer.Option(
         "--store",
         metavar="FOLDER",
-        file_okay=False,
+        parser=folder,
         help="Where the service keeps its jobs.",
         show_default="GLYPHQ_STORE_URL, else the folder of `glyphq serve`",
     ),
 ]
 _SECONDS = {"h": 3600, "d": 86_400}
+_MOST_SECONDS = 36_500 * 86_400
+_LAST_DAY = 253_370_764_800.0  # the year 9999
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -50,7 +53,7 @@ def create(
     store: Store = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the key with its id as JSON.")] = False,
 ) -> None:
-    """Make a key and print it: this is the only time it is shown.
+    """Make a key and print it: this is the only time it is shown. The service must have been started once.
 
     Example: glyphq keys create ada --name laptop --expires 90d
     """
@@ -59,16 +62,19 @@ def create(
         "open_jobs": open_jobs,
         "stored_bytes": _amount("stored_bytes", stored_bytes, _BYTES),
     }
-    made, text = _keys(store).create(
-        owner,
-        name,
-        _amount("expires", expires, _SECONDS),
-        {limit: value for limit, value in limits.items() if value is not None},
+    lives_seconds = _amount("expires", expires, _SECONDS)
+    if lives_seconds and lives_seconds > _MOST_SECONDS:
+        raise InvalidOption("expires", "--expires is at most 36500d; left out, the key never expires.")
+    url, keys = _store(store)
+    made, text = keys.create(
+        owner, name, lives_seconds, {limit: value for limit, value in limits.items() if value is not None}
     )
-    if as_json:
-        print_json({"id": made.id, "owner": made.owner, "key": text})
-    else:
-        typer.echo(text)
+    with at_least_said(f"The key {made.id} was made and could not be shown: glyphq keys revoke {made.id}"):
+        if as_json:
+            print_json({"id": made.id, "owner": made.owner, "key": text, "store": url})
+        else:
+            say(f"A key of the store {url}:")
+            typer.echo(text)
 
 
 @app.command("list")
@@ -79,7 +85,7 @@ def list_keys(
 
     Example: glyphq keys list
     """
-    keys = list(_keys(store, made=True).all())
+    keys = list(_store(store)[1].all())
     if as_json:
         print_json([_described(key) for key in keys])
         return
@@ -94,37 +100,42 @@ def list_keys(
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, or the whole key.", show_default=False)],
     store: Store = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what is known of the key as JSON.")] = False,
 ) -> None:
     """Refuse a key from now on; the jobs of its owner stay.
 
     Example: glyphq keys revoke 3f9c2a71d05b
     """
+    _, keys = _store(store)
     from glyphq.keys import parts
 
     shown = parts(key_id)
-    key = _keys(store, made=True).revoke(shown[0] if shown else key_id)
-    typer.echo(f"{key.id} is revoked; a running service refuses it within five seconds.")
+    key = keys.revoke(shown[0] if shown else key_id)
+    if as_json:
+        print_json(_described(key))
+    else:
+        typer.echo(f"{key.id} is revoked; a running service refuses it within five seconds.")
 
 
-def _keys(store: Path | None, *, made: bool = False) -> "Keys":
-    """`made`: there must be a store already."""
+def _store(store: Path | None) -> tuple[str, "Keys"]:
+    """The address of a service's store, and the keys in it. Raises SetupError where there is none."""
     try:
         from glyphq.blobs import open_blobs
         from glyphq.embedded import default_store
         from glyphq.keys import Keys
-        from glyphq.settings import Settings
+        from glyphq.settings import read_settings
     except ImportError as error:
         raise SetupError(
-            f"Keys are made where the service is installed: pip install 'glyphq[api]' ({error})."
+            f"Keys are made where the service is installed, in a clone: pip install -e '.[api]' ({error})."
         ) from None
-    settings = Settings()
+    settings = read_settings()
     if store is None and "store_url" in settings.model_fields_set:
         url = settings.store_url
     else:
         url = f"file://{(store or default_store()).absolute()}"
-    if made and url.startswith("file:") and not Path(url.removeprefix("file://")).is_dir():
+    if url.startswith("file:") and not Path(url.removeprefix("file://")).is_dir():
         raise SetupError(f"There is no store at {url}. Name the service's with --store or GLYPHQ_STORE_URL.")
-    return Keys(open_blobs(url))
+    return url, Keys(open_blobs(url))
 
 
 def _described(key: "ApiKey") -> dict[str, Any]:
@@ -141,7 +152,7 @@ def _described(key: "ApiKey") -> dict[str, Any]:
 
 
 def _moment(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+    return None if seconds is None else datetime.fromtimestamp(min(seconds, _LAST_DAY), UTC).isoformat()
 
 
 def _amount(option: str, text: str | None, units: dict[str, int]) -> int | None:
@@ -155,4 +166,4 @@ def _amount(option: str, text: str | None, units: dict[str, int]) -> int | None:
 
 
 def _day(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(seconds))
+    return time.strftime("%Y-%m-%d", time.localtime(min(seconds, _LAST_DAY)))

@@ -1,5 +1,6 @@
 """What several verbs take, and what a shell may complete of it."""
 
+import re
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 from glyphq.errors import GlyphqError, InvalidOption
 from glyphq.jobs import FILENAME_ENCODINGS, MAX_TOP_K, Invert
 from glyphq.labels import NAMED_CHARSETS
-from glyphq.records import Format
+from glyphq.records import Format, JobStatus
 
 if TYPE_CHECKING:
     from glyphq.client import Client
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 STANDARD_OUTPUT = Path("-")
 _OFFERED_JOBS = 20
 _OFFER_SECONDS = 2.0
+_ID = re.compile(r"[0-9a-f-]{1,36}")
+
+
+def folder(text: str) -> Path:
+    """Of an option: an empty text, as of a variable that is not set, is not the working folder."""
+    if not text or Path(text).is_file():
+        raise typer.BadParameter(f"{text!r} is no folder")
+    return Path(text)
 
 
 def client_of(context: typer.Context, server: str | None, key: str | None, **how: Any) -> "Client":
@@ -27,13 +36,25 @@ def client_of(context: typer.Context, server: str | None, key: str | None, **how
 
 
 def _job_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """The latest jobs, for a shell that completes one; none where the service does not answer at once."""
+    """The latest jobs, for a shell that completes one; none where the service does not answer at once.
+
+    zsh evaluates what it is offered, so nothing that somebody else wrote is: no names.
+    """
     with suppress(GlyphqError):
         server, key = context.params.get("server"), context.params.get("key")
         with client_of(context, server, key, timeout_seconds=_OFFER_SECONDS, retry_seconds=0) as client:
             latest = islice(client.jobs(page_size=_OFFERED_JOBS), _OFFERED_JOBS)
-            return [(job.id, f"{job.state} {job.name or ''}") for job in latest if job.id.startswith(incomplete)]
+            return [
+                (job.id, " ".join(filter(None, (job.state, creation_time(job)))))
+                for job in latest
+                if job.id.startswith(incomplete) and _ID.fullmatch(job.id)
+            ]
     return []
+
+
+def creation_time(job: JobStatus) -> str:
+    """In the clock of this machine; empty for a failed job."""
+    return job.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if job.created_at else ""
 
 
 def _charsets(incomplete: str) -> list[str]:

@@ -19,9 +19,9 @@ from glyphq.cli.options import (
     Server,
     client_of,
 )
-from glyphq.cli.words import print_json, say, target_of
+from glyphq.cli.words import print_json, printable, say, target_of
 from glyphq.errors import JobNotFinished
-from glyphq.jobs import RowStatus, Sort
+from glyphq.jobs import Correction, RowStatus, Sort
 from glyphq.records import Format
 
 
@@ -90,8 +90,7 @@ def follow(
     """
     with client_of(context, server, key) as client:
         for row in client.follow(job, first_row):
-            said = json.dumps(row.as_json(), ensure_ascii=False) if as_json else "  ".join(row.words)
-            typer.echo(said)
+            typer.echo(json.dumps(row.as_json()) if as_json else "  ".join(map(printable, row.words)))
 
 
 def correct(
@@ -109,6 +108,7 @@ def correct(
 
     Example: glyphq correct 0199f0a0-0000-7000-8000-000000000001 12 7
     """
+    Correction(label, by="", at=0)  # raises InvalidOption for bytes that are no text, which JSON would hide
     with client_of(context, server, key) as client:
         kept = client.correct(job, row, label)
     if as_json:
@@ -121,6 +121,7 @@ def uncorrect(
     row: RowNumber,
     server: Server = None,
     key: Key = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the row that has none now as JSON.")] = False,
 ) -> None:
     """Take a correction back: the network's word stands again.
 
@@ -128,3 +129,5 @@ def uncorrect(
     """
     with client_of(context, server, key) as client:
         client.uncorrect(job, row)
+    if as_json:
+        print_json({"id": job, "row": row, "corrected": False})

@@ -17,6 +17,7 @@ def sample(
         "scans.zip"
     ),
     seed: Annotated[int, typer.Option("--seed", help="The same seed draws the same scans.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Draw scans of known characters: a zip, and beside it a CSV of what they show.
@@ -28,7 +29,10 @@ def sample(
     if output.suffix != ".zip":
         raise typer.BadParameter("the name must end in .zip; the truth goes beside it, in .csv", param_hint="--output")
     truth = output.with_suffix(".csv")
-    write_zip(output, count, seed, truth)
+    if not force and (there := [str(path) for path in (output, truth) if path.exists()]):
+        raise typer.BadParameter(f"{' and '.join(there)} would be replaced; --force does so", param_hint="--output")
+    with writing(output) as archive, writing(truth) as table:
+        write_zip(archive, count, seed, table)
     if as_json:
         print_json({"scans": str(output), "truth": str(truth), "count": count})
     else:
@@ -42,21 +46,29 @@ def inspect(
     invert: Polarity = None,
     filename_encoding: FilenameEncoding = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many scans.")] = 200,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what they are taken for as JSON; the page goes to FILE.")
+    ] = False,
 ) -> None:
     """Show on one page what the network sees of scans, step by step, and what it takes them for. Needs no service.
 
     Example: glyphq inspect scans.zip -o inspect.html
     """
+    if as_json and output == STANDARD_OUTPUT:
+        raise typer.BadParameter("name a file for the page with --output", param_hint="--json")
     try:
         from glyphq import inspection
     except ImportError as error:
-        raise SetupError(f"Inspecting needs the package {error.name}: pip install 'glyphq[worker]'.") from error
+        raise SetupError(f"Inspecting needs {error.name}; in a clone: pip install -e '.[worker]'.") from error
     chosen = {"invert": invert, "filename_encoding": filename_encoding, **charset_options(charset)}
     seen = inspection.inspect(scans, Options(**{name: value for name, value in chosen.items() if value}), limit)
     if not seen.scans:
         raise EmptyInput(f"There are no files in {', '.join(path.name for path in scans)}.")
     with writing(output, scans) as file:
         file.write(inspection.page(seen).encode())
+    if as_json:
+        print_json({"page": str(output), "model": seen.model, "scans": [scan.as_json() for scan in seen.scans]})
+        return
     for scan in seen.scans:
         say(scan.line) if output == STANDARD_OUTPUT else typer.echo(scan.line)
     if seen.more:

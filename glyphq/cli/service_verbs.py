@@ -1,12 +1,13 @@
 """`glyphq serve`, `doctor` and `model`: the service itself."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from glyphq.cli.options import AsJson, Key, Server, Workers, client_of
-from glyphq.cli.words import FAILED, print_fields
+from glyphq.cli.options import AsJson, Key, Server, Workers, client_of, folder
+from glyphq.cli.words import FAILED, print_json
 
 
 def serve(
@@ -18,7 +19,7 @@ def serve(
         typer.Option(
             "--store",
             metavar="FOLDER",
-            file_okay=False,
+            parser=folder,
             help="Where jobs are kept.",
             show_default="the user's data folder",
         ),
@@ -40,14 +41,36 @@ def doctor(context: typer.Context, server: Server = None, key: Key = None, as_js
     """
     with client_of(context, server, key) as client:
         checks = client.checks()
-    print_fields(checks, as_json)
+    if as_json:
+        print_json(checks)
+    else:
+        typer.echo("\n".join(f"{name}: {check}" for name, check in checks.items()))
     raise typer.Exit(FAILED if any(check != "ok" for check in checks.values()) else 0)
 
 
 def model(context: typer.Context, server: Server = None, key: Key = None, as_json: AsJson = False) -> None:
-    """Say which network reads the scans, and how well.
+    """Say which network reads the scans, and how well; --json prints the model's whole card.
 
     Example: glyphq model
     """
     with client_of(context, server, key) as client:
-        print_fields(client.model(), as_json)
+        card = client.model()
+    print_json(card) if as_json else typer.echo("\n".join(_of_card(card)))
+
+
+def _of_card(card: dict[str, Any]) -> Iterator[str]:
+    """What a person asks of a model's card."""
+    shape = card["architecture"]
+    yield f"{card['name']} ({card['digest']})"
+    yield f"classes: {card['classes']}"
+    yield (
+        f"architecture: convolutions of {', '.join(map(str, shape['channels']))} channels, {shape['hidden']} hidden "
+        f"units, {card['parameters']:,} parameters"
+    )
+    for sample, measured in card["measured"].items():
+        accuracy = measured["accuracy"]
+        low, high = accuracy["interval_95"]
+        yield (
+            f"accuracy: {accuracy['value']:.2%} of {accuracy['of']:,} scans, {sample} (95 % interval: {low:.2%} to "
+            f"{high:.2%})"
+        )

@@ -1,8 +1,10 @@
 """Waiting for the end of a job before the eyes of a person."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from glyphq.errors import JobNotFinished
+from glyphq.cli.words import say
 from glyphq.records import JobStatus
 
 if TYPE_CHECKING:
@@ -17,9 +19,11 @@ def watch(client: "Client", job_id: str, timeout_seconds: float | None = None) -
         return client.wait(job_id, bars.classifying, timeout_seconds)
 
 
-def wait_or_leave(client: "Client", job_id: str, timeout_seconds: float | None = None) -> JobStatus:
-    """`watch`, with Ctrl-C as the wish not to wait any longer."""
+@contextmanager
+def saying_where_it_is_left(job_id: str, *, kept: bool = True) -> Iterator[None]:
+    """Whoever interrupts the block, by Ctrl-C or a signal, reads what becomes of the job."""
     try:
-        return watch(client, job_id, timeout_seconds)
-    except KeyboardInterrupt:
-        raise JobNotFinished(f"Interrupted. The job goes on: glyphq wait {job_id}", {}) from None
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        say(f"Interrupted. The job goes on: glyphq wait {job_id}" if kept else "Interrupted. Nothing of it is kept.")
+        raise

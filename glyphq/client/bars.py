@@ -1,6 +1,8 @@
 """How far an upload and a job are, drawn for a person: in a terminal, or in a notebook. Knows nothing of requests."""
 
+import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from html import escape
@@ -8,7 +10,9 @@ from typing import Any, Protocol
 
 from glyphq.records import JobStatus
 
+LINE_SECONDS = 10.0  # between two lines, where nothing can be drawn
 _MIB = 1 << 20
+_WORDS_COLUMNS, _BAR_COLUMNS = 70, 40
 
 
 class Bars(Protocol):
@@ -33,9 +37,13 @@ def drawn(wanted: bool) -> Iterator[Bars | None]:
 
 @contextmanager
 def terminal_bars() -> Iterator[Bars]:
-    """On standard error, gone afterwards; nothing where that is no terminal."""
+    """On standard error, gone afterwards; now and then a line where that is a file, a pipe, or cannot be drawn on."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
+        yield _Lines()
+        return
     from rich.console import Console, RenderableType
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
     class Drawing(Progress):
@@ -61,15 +69,32 @@ def terminal_bars() -> Iterator[Bars]:
                 self.add_task(what, total=total, text=text)
             self.update(self.task_ids[-1], completed=done, total=total, text=text)
 
-    with Drawing(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[text]}"),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ) as bars:
+    console = Console(stderr=True)
+    words = TextColumn("{task.description} {task.fields[text]}", table_column=Column(overflow="fold"))  # never cut
+    bar_columns = min(_BAR_COLUMNS, console.width - _WORDS_COLUMNS)
+    bar = [BarColumn(bar_columns)] if bar_columns > 0 else []
+    with Drawing(words, *bar, console=console, transient=True) as bars:
         yield bars
+
+
+class _Lines:
+    """A line every few seconds of a long wait."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def uploading(self, sent: int, total: int | None) -> None:
+        self._say(f"Uploading {_upload(sent, total)}")
+
+    def classifying(self, job: JobStatus) -> None:
+        if not job.state.ended:
+            self._say(f"Classifying {job.so_far}")
+
+    def _say(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._said >= LINE_SECONDS:
+            self._said = now
+            print(text, file=sys.stderr, flush=True)
 
 
 def _notebook() -> Bars | None:

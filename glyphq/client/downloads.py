@@ -51,8 +51,9 @@ class Wanted(TypedDict, total=False):
 def rows(service: Service, job: JobStatus | str, **wanted: Unpack[Wanted]) -> Flow[Row]:
     """The rows of a job, one after the other; the keywords of glyphq.Wanted say which.
 
-    Where the connection breaks, it goes on with the first row that is missing; ServiceUnreachable is raised when no row
-    has come since the last time. Raises JobNotFinished for a job that still runs, unless `partial`.
+    Where the connection breaks, it goes on with the first row that is missing. ServiceUnreachable is raised when no row
+    has come since the last time, or where corrections may have changed which rows there are (`reviewed`, `label`).
+    Raises JobNotFinished for a job that still runs, unless `partial`.
     """
     reading = _Reading(job, wanted)
     while True:
@@ -68,7 +69,7 @@ def rows(service: Service, job: JobStatus | str, **wanted: Unpack[Wanted]) -> Fl
         except httpx.RequestError as error:
             if reading.has_all:
                 return
-            if not (complete and reading.goes_on()):
+            if not (complete and reading.is_stable and reading.goes_on()):
                 raise _broke_off(service, error) from error
 
 
@@ -141,7 +142,7 @@ def arrow(service: Service, job: JobStatus | str, **wanted: Unpack[Wanted]) -> "
     try:
         import pyarrow.parquet as pq
     except ImportError:
-        raise SetupError("Arrow tables need the package pyarrow: pip install 'glyphq[arrow]'") from None
+        raise SetupError("Arrow tables need the package pyarrow: pip install pyarrow") from None
     content = yield from results(service, job, Format.PARQUET, **wanted)
     table = yield from block(lambda: pq.read_table(BytesIO(content)))
     return table
@@ -202,6 +203,11 @@ class _Reading:
     def in_order(self) -> bool:
         """Whether these are all rows in their order, of which the service gives those from a certain one on."""
         return all(name in _IN_ORDER or value is None for name, value in self.wanted.items())
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether corrections made meanwhile leave the same rows in the same order."""
+        return self.wanted.get("reviewed") is None and self.wanted.get("label") is None
 
     @property
     def has_all(self) -> bool:

@@ -24,7 +24,7 @@ from glyphq.errors import InvalidOption, JobAlreadyEnded, JobFailed, JobNotFinis
 from glyphq.jobs import JobState, Options, View
 from glyphq.records import Correction, JobStatus, Rows
 
-HELD_SECONDS, DEFAULT_POLL_SECONDS = 10, 2.0
+HELD_SECONDS, ANSWER_SECONDS, DEFAULT_POLL_SECONDS = 10, 10.0, 2.0
 SUBMIT_SECONDS = 600.0  # the answer comes only once the whole archive is indexed and durable
 
 OnProgress = Callable[[JobStatus], None]
@@ -207,7 +207,8 @@ def _wait(
     held_seconds, left = 1 if told else HELD_SECONDS, deadline - time.monotonic()
     while True:
         preference = {"Prefer": f"wait={int(min(held_seconds, max(0, left)))}"}
-        response = yield from answered(service, Send("GET", job_path(job_id), headers=preference))
+        request = Send("GET", job_path(job_id), headers=preference, read_seconds=HELD_SECONDS + ANSWER_SECONDS)
+        response = yield from answered(service, request)
         now = JobStatus.from_json(json_of(response))
         for tell in told:
             tell(now)

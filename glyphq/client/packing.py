@@ -50,6 +50,8 @@ def body_of(scans: Scans) -> Body:
         return Body(lambda: _pieces(io.BytesIO(scans)), _UNTOLD, len(scans))
     if hasattr(scans, "shape"):
         return _body_of_array(scans)
+    if isinstance(scans, str) and not scans:
+        raise EmptyInput("There is nothing to submit: the path is empty.")
     try:
         paths = [Path(scans)] if isinstance(scans, str | os.PathLike) else [Path(path) for path in scans]
     except TypeError:
@@ -136,6 +138,11 @@ def _body_of_array(array: Any) -> Body:
         raise (EmptyInput if 0 in shape else UnsupportedInput)(
             f"An array of shape {shape} holds no scans. Give pictures as [height, width] or [number, height, width], "
             "or EMNIST's pixel rows as [number, 784]."
+        )
+    if len(shape) == 3 and shape[2] in (3, 4) and shape[1] > 4:
+        raise UnsupportedInput(
+            f"An array of shape {shape} is one picture in colour. Give it in gray, as [height, width]: "
+            "image.convert('L') in Pillow."
         )
     _bytes(array[0])
     if len(shape) == 2 and shape[1] == _PIXELS:

@@ -59,7 +59,9 @@ def open_engine(choice: str = "auto", folder: Path | None = None) -> Engine:
     torch.set_num_threads(1)
     installed = importlib.util.find_spec("openvino") is not None
     if choice == "openvino" and not installed:
-        raise SetupError("The engine openvino is not installed. Install glyphq[worker], or set GLYPHQ_ENGINE=torch.")
+        raise SetupError(
+            "The engine openvino is not installed. In a clone: pip install -e '.[worker]'; or set GLYPHQ_ENGINE=torch."
+        )
     network, _ = load_network(folder or SHIPPED)
     if choice == "openvino" or (choice == "auto" and installed and not torch.cuda.is_available()):
         return OpenVinoEngine(network)

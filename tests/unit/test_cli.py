@@ -17,7 +17,9 @@ import pytest
 from glyphq import __version__
 from glyphq.cli import main
 from glyphq.errors import SetupError
+from glyphq.vision.checkpoint import read_card
 
+CARD = read_card()
 JOB_ID = "0199f0a0-0000-7000-8000-000000000001"
 TABLE = b"row,filename,label,confidence,status,reason,detail\n0,a.png,7,0.9876,classified,,\n"
 ROW = {
@@ -74,7 +76,7 @@ class FakeService:
             case "GET", "/v1/jobs":
                 return httpx.Response(200, json={"jobs": [self.job()], "next": "more"})
             case "GET", "/v1/model":
-                return httpx.Response(200, json={"digest": "ab12", "accuracy": 0.9})
+                return httpx.Response(200, json=CARD.fields)
             case "GET", "/readyz":
                 sound = self.worker == "ok"
                 checks = {"redis": "ok", "worker": self.worker}
@@ -246,7 +248,7 @@ class TestClassify:
 
         service.on_request = interrupt
         done = run("classify", scans, "--server", "http://service")
-        assert done.code == 3
+        assert done.code == 130
         assert f"glyphq wait {JOB_ID}" in done.err
 
     def test_a_cancelled_job_is_written_and_exits_1(self, run: Run, scans: Path, service: FakeService) -> None:
@@ -385,9 +387,11 @@ class TestJobs:
     def test_jobs_can_be_json(self, run: Run) -> None:
         assert [job["id"] for job in json.loads(run("jobs", "--limit", "3", "--json").out)] == [JOB_ID] * 3
 
-    def test_the_model_card_is_a_line_a_field_or_json(self, run: Run) -> None:
-        assert run("model").out == "digest: ab12\naccuracy: 0.9\n"
-        assert json.loads(run("model", "--json").out) == {"digest": "ab12", "accuracy": 0.9}
+    def test_of_the_model_a_person_reads_what_it_is_and_how_well_it_does(self, run: Run) -> None:
+        lines = run("model").out.splitlines()
+        assert lines[0] == f"glyphq best ({CARD.digest})"
+        assert "accuracy: 90.53% of 4,700 scans, emnist-balanced-test (95 % interval: 89.66% to 91.34%)" in lines
+        assert json.loads(run("model", "--json").out) == CARD.fields
 
 
 class TestRows:
@@ -478,6 +482,14 @@ class TestMachines:
             "scans": str(drawn), "truth": str(tmp_path / "drawn.csv"), "count": 3,
         }  # fmt: skip
 
+    def test_of_sample_nothing_that_is_there_is_replaced_unasked(self, run: Run, tmp_path: Path) -> None:
+        drawn = tmp_path / "drawn.zip"
+        drawn.write_text("precious")
+        assert run("sample", "3", "-o", drawn).code == 2
+        assert drawn.read_text() == "precious"
+        assert run("sample", "3", "-o", drawn, "--force").code == 0
+        assert drawn.read_bytes().startswith(b"PK")
+
 
 class TestCompletion:
     """What a shell that has `glyphq --install-completion` is told."""
@@ -499,6 +511,13 @@ class TestCompletion:
         assert set(offered("glyphq status --server http://elsewhere --key secret ")) == {JOB_ID}
         assert service.requests[0].url.host == "elsewhere"
         assert service.requests[0].headers["Authorization"] == "Bearer secret"
+
+    def test_jobs_without_names_which_a_shell_would_evaluate(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("_GLYPHQ_COMPLETE", "complete_zsh")
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "glyphq status ")
+        said = run().out
+        assert JOB_ID in said
+        assert "scans.zip" not in said
 
     def test_no_jobs_where_the_service_does_not_answer(
         self, offered: Callable[[str], list[str]], service: FakeService

@@ -317,6 +317,7 @@ class TestArrays:
         ("array", "error", "said"),
         [
             (np.zeros((2, 28, 28)), UnsupportedInput, r"\(array \* 255\)\.astype"),
+            (np.zeros((64, 48, 3), np.uint8), UnsupportedInput, "one picture in colour"),
             (np.zeros(784, np.uint8), UnsupportedInput, "of shape \\(784,\\) holds no scans"),
             (np.zeros((0, 28, 28), np.uint8), EmptyInput, "holds no scans"),
             ([np.zeros((28, 28), np.uint8)], UnsupportedInput, r"numpy\.stack"),
@@ -568,6 +569,12 @@ class TestRows:
         params = service.requests[1].url.params
         assert (params["offset"], params["limit"], "first_row" in params) == ("7", "1", False)
 
+    @pytest.mark.parametrize("wanted", [{"reviewed": False}, {"label": "7"}])
+    def test_where_corrections_may_have_changed_which_they_are_a_break_is_an_error(self, wanted) -> None:
+        service = Service(httpx.Response(200, stream=Broken(line(0) + line(1))), httpx.Response(200, content=line(3)))
+        with pytest.raises(ServiceUnreachable, match="broke within the results"):
+            list(service.client().rows(JOB_ID, **wanted))
+
     def test_a_connection_that_breaks_after_the_last_of_them_takes_none_away(self) -> None:
         service = Service(httpx.Response(200, stream=Broken(line(9) + line(4))))
         assert [row.row for row in service.client().rows(JOB_ID, sort="confidence", limit=2)] == [9, 4]
@@ -634,7 +641,7 @@ class TestRows:
 
     def test_arrow_without_pyarrow_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
-        with pytest.raises(SetupError, match=r"glyphq\[arrow\]"):
+        with pytest.raises(SetupError, match="pip install pyarrow"):
             Service(httpx.Response(200)).client().arrow(JOB_ID)
 
 
@@ -806,8 +813,21 @@ class TestBothClients:
 
     def test_what_a_user_needs_is_there_to_import(self) -> None:
         assert {name: getattr(glyphq, name) for name in glyphq.__all__}
+        assert glyphq.Correction is glyphq.client.Correction
         with pytest.raises(AttributeError, match="no attribute 'Klient'"):
             glyphq.Klient  # noqa: B018
+
+
+def test_an_empty_path_is_not_the_working_folder() -> None:
+    with pytest.raises(EmptyInput, match="the path is empty"):
+        Service(accepted()).client().submit("")
+
+
+def test_a_wait_that_the_service_holds_outlasts_a_short_timeout() -> None:
+    service = Service(httpx.Response(200, json=job_json()))
+    with Client("http://service", timeout_seconds=1, transport=httpx.MockTransport(service)) as client:
+        client.wait(JOB_ID)
+    assert service.requests[0].extensions["timeout"]["read"] > 10
 
 
 def test_errors_while_reading_the_input_are_not_mistaken_for_the_network(tmp_path: Path) -> None:

@@ -160,4 +160,4 @@ def test_without_the_extra_it_says_what_is_missing_and_exits_2(tmp_path: Path) -
         [sys.executable, "-c", program, tmp_path / "a.png"], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: Inspecting needs the package cv2: pip install 'glyphq[worker]'.\n"
+    assert done.stderr == "error: Inspecting needs cv2; in a clone: pip install -e '.[worker]'.\n"

@@ -11,7 +11,8 @@ from glyphq.local_blobs import LocalBlobs
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    return tmp_path / "store"
+    """As a service has made it."""
+    return LocalBlobs(tmp_path / "store").root
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
@@ -40,8 +41,9 @@ def test_a_revoked_key_is_listed_as_such(store: Path, capsys) -> None:
     assert [each.state for each in Keys(LocalBlobs(store)).all()] == ["revoked"]
 
 
-@pytest.mark.parametrize("arguments", [("list",), ("revoke", "0123456789ab")])
-def test_a_store_that_is_not_there_is_said_and_not_made(store: Path, capsys, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [("create", "ada"), ("list",), ("revoke", "0123456789ab")])
+def test_a_store_that_is_not_there_is_said_and_not_made(tmp_path: Path, capsys, arguments: tuple[str, ...]) -> None:
+    store = tmp_path / "nowhere"
     code, _, err = said(capsys, *arguments, "--store", store)
     assert code != 0
     assert f"There is no store at file://{store}" in err

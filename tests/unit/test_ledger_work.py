@@ -12,7 +12,7 @@ import pytest
 from uuid_utils import uuid7
 
 from glyphq import results
-from glyphq.errors import DamagedObject, JobAlreadyEnded, RowNotFound
+from glyphq.errors import DamagedObject, JobAlreadyEnded, RowNotFound, StoreError
 from glyphq.jobs import Counts, End, Job, JobState, Kind, Model
 from glyphq.ledger import (
     Ledger,
@@ -158,6 +158,17 @@ class TestInput:
         job = accepted(ledger)
         spoil(ledger, input_key(job.id), damage)
         assert not ledger.input_intact(job, lambda: None)
+
+    def test_one_that_the_store_does_not_give_now_is_not_called_damaged(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(_: str) -> None:
+            raise StoreError("503 SlowDown")
+
+        job = accepted(ledger)
+        monkeypatch.setattr(ledger.blobs, "open", refuse)
+        with pytest.raises(StoreError, match="SlowDown"):
+            ledger.input_intact(job, lambda: None)
 
     def test_an_input_that_is_gone_is_not(self, ledger: Ledger) -> None:
         job = accepted(ledger)
@@ -344,6 +355,22 @@ class TestInteractive:
         assert end.models == (MODEL,)
         assert table(ledger.rows(job, end)) == [(0, "a.png", "classified")]
         assert objects(ledger) == [end_key("local", job.id), record_key("local", job.id)]
+
+    def test_an_end_that_stands_stays_though_another_cannot_be_made(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = interactive(ledger), interactive(ledger)
+        create = ledger.blobs.create
+
+        def refuse_the_second(key: str, data: bytes, **more: bool) -> bool:
+            if second.id in key:
+                raise StoreError("no room for it")
+            return create(key, data, **more)
+
+        monkeypatch.setattr(ledger.blobs, "create", refuse_the_second)
+        with pytest.raises(StoreError):
+            ledger.finish_interactive([(job, rows_of(ledger, job, 0)) for job in (first, second)], MODEL)
+        assert (ledger.has_ended(first), ledger.has_ended(second)) == (True, False)
 
     def test_the_first_answer_stands(self, ledger: Ledger) -> None:
         job = interactive(ledger)

@@ -3,7 +3,9 @@
 import itertools
 from collections.abc import Iterator
 
+import obstore
 import pytest
+from obstore.exceptions import AlreadyExistsError, GenericError
 
 from glyphq.blobs import open_blobs
 from glyphq.errors import StoreError
@@ -47,6 +49,31 @@ def test_a_put_that_meets_its_own_success_has_won(blobs: ObjectBlobs) -> None:
     assert blobs.create("a", b"mine")
     assert blobs.create("a", b"mine")
     assert not blobs.create("a", b"another's")
+
+
+def test_a_put_whose_answer_is_lost_has_won(blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def put_and_lose_the_answer(*arguments: object, **more: object) -> None:
+        put(*arguments, **more)
+        raise GenericError("Connection reset by peer")
+
+    put = obstore.put
+    monkeypatch.setattr(obstore, "put", put_and_lose_the_answer)
+    assert blobs.create("a", b"mine")
+    assert not blobs.create("a", b"another's")
+
+
+def test_a_put_that_is_refused_though_nothing_is_there_is_made_again(
+    blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AlreadyExistsError("409 ConditionalRequestConflict")
+
+    put = obstore.put
+    with monkeypatch.context() as patch:
+        answers = iter([refuse])
+        patch.setattr(obstore, "put", lambda *asked, **more: next(answers, put)(*asked, **more))  # noqa: PLW0108
+        assert blobs.create("a", b"mine")
+    assert blobs.get("a") == b"mine"
 
 
 def test_a_bucket_that_is_not_there_is_a_store_error() -> None:

@@ -90,6 +90,6 @@ def test_the_zip_has_the_same_bytes_each_time() -> None:
 
 def test_without_the_extra_drawing_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "HersheyFonts", None)
-    with pytest.raises(SetupError, match=r"pip install 'glyphq\[embedded\]'"):
+    with pytest.raises(SetupError, match=r"pip install -e '.\[embedded\]'"):
         write_zip(tmp_path / "scans.zip", 5)
     assert list(tmp_path.iterdir()) == []
