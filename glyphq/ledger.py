@@ -516,9 +516,7 @@ class Ledger:
         for owner in owners:
             for entry in list(self.blobs.entries(f"ends/{owner}")):
                 if entry.modified < now - retention_seconds:
-                    with suppress(JobNotFound, DamagedObject):
-                        self.delete(self.job(owner, _id_in(entry.key)))
-                        swept += 1
+                    swept += self._swept(owner, _id_in(entry.key))
         recorded = {job_id for owner in owners for job_id in self.ids(owner)}
         for folder in ("idempotency", "ends", "callbacks"):  # keys before data: a key revives its job
             for entry in list(self.blobs.entries(folder)):
@@ -531,6 +529,17 @@ class Ledger:
                 swept += 1
         self.blobs.discard_staged(now - _ORPHAN_SECONDS)
         return swept
+
+    def _swept(self, owner: str, job_id: str) -> bool:
+        """Erase a job whose time is over. What is in the way of that is no concern of the others."""
+        try:
+            self.delete(self.job(owner, job_id))
+        except JobNotFound:
+            return False
+        except StoreError as error:
+            log.warning("job %s: it is old and cannot be erased: %s", job_id, error.detail)
+            return False
+        return True
 
     def _job_id_of(self, key: str) -> str:
         if not key.startswith("idempotency/"):

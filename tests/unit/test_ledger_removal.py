@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from glyphq.callbacks import callback_key
-from glyphq.errors import JobNotFound, StoreFull
+from glyphq.errors import JobNotFound, StoreError, StoreFull
 from glyphq.jobs import Job, Options
 from glyphq.ledger import (
     Held,
@@ -220,6 +220,24 @@ class TestSweep:
         assert ledger.sweep(30 * DAY) == 1
         assert ledger.ids("local") == [young.id]
         assert all(young.id in name for name in objects(ledger))
+
+    def test_one_that_cannot_be_erased_does_not_keep_the_others(
+        self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = accepted(ledger), accepted(ledger)
+        for job in (first, second):
+            ledger.cancel(job)
+            age(ledger, end_key("local", job.id), 31 * DAY)
+        delete = ledger.blobs.delete
+
+        def refuse_the_first(key: str) -> None:
+            if first.id in key:
+                raise StoreError("Access denied")
+            delete(key)
+
+        monkeypatch.setattr(ledger.blobs, "delete", refuse_the_first)
+        assert ledger.sweep(30 * DAY) == 1
+        assert ledger.ids("local") == [first.id]
 
     def test_an_old_upload_that_ended_lately_is_kept(self, ledger: Ledger) -> None:
         job = accepted(ledger)
