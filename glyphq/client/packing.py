@@ -90,11 +90,26 @@ def _files(paths: Sequence[Path]) -> Sequence[_Entry]:
         if path.is_file() and _is_zip(path):
             raise UnsupportedInput(f"{path.name} is an archive: submit it on its own, as one job.")
     root = given[0] if len(given) == 1 else Path(os.path.commonpath([path.parent for path in given]))
-    files = {file for path in given for file in (path.rglob("*") if path.is_dir() else [_there(path)])}
+    files = {file for path in given for file in (_within(path) if path.is_dir() else [_there(path)])}
     named = sorted((file.relative_to(root).as_posix(), file) for file in files if file.is_file())
     if not named:
         raise EmptyInput(f"There are no files in {', '.join(path.name for path in given)}.")
     return [_Entry(name, file.stat().st_size, partial(_info, file, name), partial(_open, file)) for name, file in named]
+
+
+def _within(folder: Path) -> Iterator[Path]:
+    """What is in a folder, and in those that it has or leads to, each once. Raises OSError for one that cannot be read:
+    none of its files is left out in silence.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for at, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        seen.add(os.path.realpath(at))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(at, name)) not in seen]  # noqa: PTH118
+        yield from (Path(at, name) for name in names)
 
 
 def _open(file: Path) -> BinaryIO:

@@ -4,6 +4,7 @@ Each test is run with `Client` and with `AsyncClient`, which have to do the same
 """
 
 import inspect
+import io
 import json
 import os
 import pickle
@@ -816,6 +817,30 @@ class TestBothClients:
         assert glyphq.Correction is glyphq.client.Correction
         with pytest.raises(AttributeError, match="no attribute 'Klient'"):
             glyphq.Klient  # noqa: B018
+
+
+def test_a_folder_is_packed_with_those_it_leads_to_each_once(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "b.png").write_bytes(b"b")
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"a")
+    (folder / "more").symlink_to(tmp_path / "other")
+    (folder / "round").symlink_to(folder)
+    service = Service(accepted())
+    service.client().submit(folder)
+    with zipfile.ZipFile(io.BytesIO(service.requests[0].content)) as sent:
+        assert sent.namelist() == ["a.png", "more/b.png"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    (tmp_path / "a.png").write_bytes(b"a")
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(PermissionError):
+        Service(accepted()).client().submit(tmp_path)
 
 
 def test_an_empty_path_is_not_the_working_folder() -> None:
