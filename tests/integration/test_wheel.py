@@ -94,7 +94,7 @@ def test_so_does_the_command_line(environment: Path, service: EmbeddedService, t
         (("keys", "list"), "pip install -e '.[api]'"),
         (("keys", "revoke", "0123456789ab"), "pip install -e '.[api]'"),
         (("inspect", "scans.zip"), "pip install -e '.[worker]'"),
-        (("sample", "3"), "pip install -e '.[embedded]'"),
+        (("sample", "3", "-o", "drawn.zip"), "pip install -e '.[embedded]'"),
     ],
 )
 def test_what_it_cannot_do_alone_it_says(
