@@ -105,10 +105,12 @@ def _within(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise error
 
-    seen = set()
+    seen = {os.path.realpath(folder)}
     for at, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        seen.add(os.path.realpath(at))
-        folders[:] = [name for name in folders if os.path.realpath(os.path.join(at, name)) not in seen]  # noqa: PTH118
+        links_first = sorted(folders, key=lambda name: not Path(at, name).is_symlink())  # a folder's own name stands
+        places = {os.path.realpath(Path(at, name)): name for name in links_first}
+        folders[:] = [name for place, name in places.items() if place not in seen]
+        seen.update(places)
         yield from (Path(at, name) for name in names)
 
 

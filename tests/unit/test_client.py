@@ -833,6 +833,19 @@ def test_a_folder_is_packed_with_those_it_leads_to_each_once(tmp_path: Path) -> 
         assert sent.namelist() == ["a.png", "more/b.png"]
 
 
+def test_a_link_to_a_folder_beside_it_packs_no_file_twice(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "b" / "1.png").write_bytes(b"1")
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "b")
+    for name in ("another", "one"):
+        (tmp_path / name).symlink_to(tmp_path / "b")
+    service = Service(accepted())
+    service.client().submit(tmp_path)
+    with zipfile.ZipFile(io.BytesIO(service.requests[0].content)) as sent:
+        assert sent.namelist() == ["b/1.png"]
+
+
 def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: object) -> None:
         raise PermissionError(13, "Permission denied", str(tmp_path))
