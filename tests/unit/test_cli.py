@@ -624,10 +624,44 @@ def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
+_RESULTS = """
+import sys
+from pathlib import Path
+from glyphq.cli.words import target_of
+with target_of(Path(sys.argv[1])) as file:
+    file.write(b"rows\\n")
+"""
+
+
 def test_importing_it_needs_only_the_base_install() -> None:
     heavy = "{'torch', 'cv2', 'PIL', 'fastapi', 'celery', 'pyarrow', 'numpy', 'redis', 'pydantic', 'HersheyFonts'}"
-    done = in_a_process("-c", f"import sys, glyphq.cli; print(sorted({heavy} & set(sys.modules)))")
+    done = in_a_process("-c", f"import sys, glyphq.cli.app; print(sorted({heavy} & set(sys.modules)))")
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_what_the_shell_has_opened_is_written_on_not_replaced(tmp_path: Path) -> None:
+    command = f"{{ echo begin; {sys.executable} -c '{_RESULTS}' /dev/fd/1; echo end; }} > rows.txt"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "rows.txt").read_text().splitlines() == ["begin", "rows", "end"]
+
+
+@pytest.mark.parametrize("name", ["scan.png", "rows.csv"])
+def test_an_output_is_not_put_among_the_scans(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "scan.png").write_bytes(b"precious")
+    done = run("classify", tmp_path, "-o", tmp_path / name, "--server", "http://service")
+    assert done.code == 2
+    assert (tmp_path / "scan.png").read_bytes() == b"precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.png"]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
+def test_a_stream_that_is_closed_is_no_fault(closed: str) -> None:
+    command = f"{sys.executable} -m glyphq.cli --version {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_reader_that_has_read_enough_is_no_error(tmp_path: Path) -> None:

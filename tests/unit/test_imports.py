@@ -43,7 +43,9 @@ def test_the_worker_loads_nothing_of_the_web() -> None:
 
 def test_the_package_alone_loads_no_client_and_the_command_line_no_http_before_it_is_needed() -> None:
     assert loaded_by("import glyphq") & {"httpx", "rich", "typer"} == set()
-    assert "httpx" not in loaded_by("import glyphq.cli")
+    command_line = loaded_by("import glyphq.cli.app")
+    assert "typer" in command_line
+    assert "httpx" not in command_line
     assert loaded_by("from glyphq import AsyncClient, Client, JobNotFound") & {"numpy", "pyarrow"} == set()
 
 

@@ -55,3 +55,11 @@ def test_an_amount_that_cannot_be_read_is_said(store: Path, capsys, option: str,
     code, out, err = said(capsys, "create", "ada", option, value, "--store", store)
     assert (code, out) == (2, "")
     assert option in err
+
+
+def test_a_key_that_would_outlive_every_clock_is_refused_and_one_that_does_is_listed(store: Path, capsys) -> None:
+    assert said(capsys, "create", "ada", "--expires", "99999999999999d", "--store", store)[0] == 2
+    Keys(LocalBlobs(store)).create("ada", "old", 1e18, {})
+    code, listed, _ = said(capsys, "list", "--store", store)
+    assert code == 0
+    assert "9999-" in listed
