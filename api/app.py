@@ -14,7 +14,7 @@ from api.edge.quotas import Quotas
 from api.metrics import Exposition
 from api.problems import add_problem_handlers, document
 from api.reading.images import Images
-from api.reading.table_cache import KeptRows
+from api.reading.table_cache import TableCache
 from api.routes import jobs, results
 from api.service import Service
 from api.site.docs import add_docs
@@ -54,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
                 quotas=Quotas(settings, ledger),
                 deliveries=Deliveries(ledger.blobs),
                 corrections=Corrections(ledger.blobs),
-                kept_rows=KeptRows(),
+                kept_rows=TableCache(),
                 exposition=Exposition(settings),
             )
             app.state.service = service

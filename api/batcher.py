@@ -9,7 +9,7 @@ Argument = TypeVar("Argument")
 Answer = TypeVar("Answer")
 
 
-class Together(Generic[Argument, Answer]):
+class Batcher(Generic[Argument, Answer]):
     """A blocking function of many, awaited for one. It runs in a thread, once at a time."""
 
     def __init__(self, act: Callable[[Sequence[Argument]], Sequence[Answer | Exception]]) -> None:

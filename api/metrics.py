@@ -19,7 +19,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis import RedisError
 
-from api.batcher import Together
+from api.batcher import Batcher
 from glyphq.broker import BULK_QUEUE, INTERACTIVE_QUEUE, sent_with
 from glyphq.callbacks import DeliveryState
 from glyphq.jobs import Job, Lane
@@ -83,7 +83,7 @@ class Exposition:
         self._registries = REGISTRY, own
         self._text = b""
         self._made_at = float("-inf")
-        self.latest = Together(self._make)
+        self.latest = Batcher(self._make)
 
     def _make(self, askers: Sequence[None]) -> Sequence[bytes]:
         if time.monotonic() - self._made_at > _SERVED_SECONDS:

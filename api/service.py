@@ -19,13 +19,13 @@ from starlette.concurrency import run_in_threadpool
 
 from api.background.events import Events
 from api.background.reconciler import Reconciler
-from api.batcher import Together
+from api.batcher import Batcher
 from api.edge.authentication import Authenticator
 from api.edge.quotas import Quotas
 from api.intake.uploads import Upload, accept, prepare_inline, require_room
 from api.metrics import Exposition, count_accepted
 from api.reading.images import Images
-from api.reading.table_cache import KeptRows
+from api.reading.table_cache import TableCache
 from api.schemas import JobPage, JobView, failed_view, job_view
 from glyphq import selection
 from glyphq.broker import QUEUE_ERRORS
@@ -80,7 +80,7 @@ class Service:
     quotas: Quotas
     deliveries: Deliveries
     corrections: Corrections
-    kept_rows: KeptRows
+    kept_rows: TableCache
     exposition: Exposition
 
     async def submit(
@@ -105,8 +105,8 @@ class Service:
             return job, await self._until_ended(job, moved, wait_seconds)
 
     @cached_property
-    def _begin(self) -> Together[Job, None]:
-        return Together(self._begin_all)
+    def _begin(self) -> Batcher[Job, None]:
+        return Batcher(self._begin_all)
 
     def _begin_all(self, jobs: Sequence[Job]) -> Sequence[None]:
         require_room(self.ledger, self.settings)
@@ -165,8 +165,8 @@ class Service:
         return None
 
     @cached_property
-    def _look(self) -> Together[Job, End | None]:
-        return Together(self._look_at_all)
+    def _look(self) -> Batcher[Job, End | None]:
+        return Batcher(self._look_at_all)
 
     def _look_at_all(self, jobs: Sequence[Job]) -> list[End | GlyphqError | None]:
         """What is wrong with one of them is no concern of the others."""
@@ -334,7 +334,7 @@ class Service:
         return await self._check(None)
 
     @cached_property
-    def _check(self) -> Together[None, dict[str, str]]:
+    def _check(self) -> Batcher[None, dict[str, str]]:
         checks: dict[str, str] = {}
         checked_at = float("-inf")
 
@@ -345,7 +345,7 @@ class Service:
                 checked_at = time.monotonic()
             return [checks] * len(askers)
 
-        return Together(check)
+        return Batcher(check)
 
     def _redis_checks(self) -> dict[str, str]:
         try:

@@ -60,7 +60,7 @@ class ObjectBlobs:
                     return found == data
                 if pause is None:
                     raise
-                time.sleep(pause)
+                time.sleep(pause)  # what another put comes to has no event
             else:
                 break
         return True

@@ -15,7 +15,7 @@ _KEPT_BYTES = 256 << 20
 _AT_ONCE = 2
 
 
-class KeptRows:
+class TableCache:
     """The rows of ended jobs as tables, the latest used kept for the next page."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from api.reading import table_cache as rows_module
-from api.reading.table_cache import KeptRows
+from api.reading.table_cache import TableCache
 from glyphq import results
 from glyphq.jobs import Job, RowStatus
 
@@ -34,14 +34,14 @@ class Read:
 
 @pytest.mark.parametrize(("ended", "times"), [(True, 1), (False, 3)])
 def test_those_of_an_ended_job_are_read_once(ended: bool, times: int) -> None:
-    kept, read = KeptRows(), Read()
+    kept, read = TableCache(), Read()
     tables = [kept.of(job("one"), read, ended=ended) for _ in range(3)]
     assert [table.num_rows for table in tables] == [100] * 3
     assert read.times == times
 
 
 def test_a_job_that_is_gone_is_not_kept() -> None:
-    kept, read = KeptRows(), Read()
+    kept, read = TableCache(), Read()
     kept.of(job("one"), read, ended=True)
     kept.drop(job("one"))
     kept.of(job("one"), read, ended=True)
@@ -49,7 +49,7 @@ def test_a_job_that_is_gone_is_not_kept() -> None:
 
 
 def test_the_latest_used_stay_where_there_is_no_room_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, reads = KeptRows(), {name: Read() for name in ("one", "two", "three")}
+    kept, reads = TableCache(), {name: Read() for name in ("one", "two", "three")}
     size = kept.of(job("one"), reads["one"], ended=True).nbytes
     monkeypatch.setattr(rows_module, "_KEPT_BYTES", 2 * size)
     for name in ("two", "one", "three", "one", "two"):
@@ -58,7 +58,7 @@ def test_the_latest_used_stay_where_there_is_no_room_for_all(monkeypatch: pytest
 
 
 def test_one_that_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept, read = KeptRows(), Read()
+    kept, read = TableCache(), Read()
     monkeypatch.setattr(rows_module, "_KEPT_BYTES", 10)
     for _ in range(2):
         kept.of(job("one"), read, ended=True)
@@ -67,7 +67,7 @@ def test_one_that_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_owner_who_asks_often_does_not_hold_up_another() -> None:
     async def ask() -> list[str]:
-        kept, done = KeptRows(), []
+        kept, done = TableCache(), []
 
         async def turn(owner: str) -> None:
             async with kept.turn(owner):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from api.batcher import Together
+from api.batcher import Batcher
 
 
 def test_calls_that_come_while_one_is_under_way_are_made_together_in_their_order() -> None:
@@ -20,7 +20,7 @@ def test_calls_that_come_while_one_is_under_way_are_made_together_in_their_order
         return [2 * number for number in numbers]
 
     async def scenario() -> list[int]:
-        together = Together(doubled)
+        together = Batcher(doubled)
         first = asyncio.create_task(together(1))
         await asyncio.to_thread(begun.wait)
         rest = [asyncio.create_task(together(number)) for number in (2, 3, 4)]
@@ -39,7 +39,7 @@ def test_what_it_raises_is_raised_for_each_and_the_next_call_is_made_all_the_sam
         return list(numbers)
 
     async def scenario() -> list[int | BaseException]:
-        together = Together(checked)
+        together = Batcher(checked)
         failed = await asyncio.gather(together(-1), together(1), return_exceptions=True)
         return [*failed, await together(5)]
 
@@ -54,7 +54,7 @@ def test_an_exception_that_is_answered_is_raised_for_the_one_it_stands_for() -> 
         return [ValueError("odd") if number % 2 else number // 2 for number in numbers]
 
     async def scenario() -> list[int | BaseException]:
-        together = Together(halved)
+        together = Batcher(halved)
         return await asyncio.gather(together(4), together(5), together(6), return_exceptions=True)
 
     first, second, third = asyncio.run(scenario())
@@ -70,7 +70,7 @@ def test_who_no_longer_waits_does_not_keep_others_from_their_answers() -> None:
         return list(numbers)
 
     async def scenario() -> int:
-        together = Together(held)
+        together = Batcher(held)
         gone, stays = asyncio.create_task(together(1)), asyncio.create_task(together(2))
         await asyncio.sleep(0)
         gone.cancel()
