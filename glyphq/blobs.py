@@ -48,6 +48,9 @@ class Blobs(Protocol):
     def get(self, key: str) -> bytes | None:
         """The whole object, or None where there is none."""
 
+    def get_each(self, keys: Iterable[str]) -> Iterator[bytes | None]:
+        """As `get`, in the order of the keys. A store that is far away is asked for the next ones meanwhile."""
+
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Up to `length` bytes from `start`: fewer at the end of the object, none where there is no object."""
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
+from functools import cached_property
+from itertools import accumulate
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -350,8 +352,10 @@ class Job:
     def lane(self) -> Lane:
         return Lane.INTERACTIVE if self.interactive else Lane.BULK
 
-    def first_row(self, chunk: int) -> int:
-        return sum(part.rows for part in self.chunks[:chunk])
+    @cached_property
+    def first_rows(self) -> tuple[int, ...]:
+        """The number of each chunk's first row; after the last chunk, how many rows there are."""
+        return tuple(accumulate((part.rows for part in self.chunks), initial=0))
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from threading import Lock
 from typing import Protocol
 from uuid import UUID
 
@@ -124,7 +123,8 @@ class Ledger:
 
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
-        self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()
+        self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()  # the last used is last
+        self._records_lock = Lock()
         self._input_bytes: dict[str, dict[str, int]] = {}  # by owner and job: inputs never change
 
     # Accepting.
@@ -207,10 +207,12 @@ class Ledger:
             text = self.blobs.get(key)
             if text is None:
                 raise missing
-            known = self._records[owner, job_id] = _read_job(key, text)
+            known = _read_job(key, text)
+        with self._records_lock:
+            self._records[owner, job_id] = known
+            self._records.move_to_end((owner, job_id))
             while len(self._records) > _REMEMBERED_RECORDS:
-                with suppress(KeyError):  # two threads may want the same room
-                    self._records.popitem(last=False)
+                self._records.popitem(last=False)
         return known
 
     def end(self, job: Job) -> End | None:
@@ -286,9 +288,8 @@ class Ledger:
     def index_row(self, job: Job, row: int) -> pa.RecordBatch:
         """The index of one row. Raises RowNotFound, and DamagedObject as `sound_index` does."""
         self.require_row(job, row)
-        first_rows = list(accumulate((part.rows for part in job.chunks), initial=0))
-        chunk = bisect_right(first_rows, row) - 1
-        return self.sound_index(job, chunk).slice(row - first_rows[chunk], 1)
+        chunk = bisect_right(job.first_rows, row) - 1
+        return self.sound_index(job, chunk).slice(row - job.first_rows[chunk], 1)
 
     def require_row(self, job: Job, row: int) -> None:
         """Raises RowNotFound for a number that none of the job's rows has."""
@@ -364,7 +365,12 @@ class Ledger:
         """A chunk's stored result, or None. Raises DamagedObject."""
         key = result_key(job.id, chunk)
         sealed = self.blobs.get(key)
-        return None if sealed is None else results.deserialize(unseal(key, sealed))
+        return None if sealed is None else _read_result(key, sealed)
+
+    def _results(self, job: Job, chunks: Iterable[int]) -> Iterator[tuple[str, bytes | None]]:
+        """Key and object of each of these results, in order; None where there is no object."""
+        keys = [result_key(job.id, chunk) for chunk in chunks]
+        return zip(keys, self.blobs.get_each(keys), strict=True)
 
     def stored_chunks(self, job: Job) -> set[int]:
         """The chunks that have a result, good or damaged."""
@@ -430,39 +436,40 @@ class Ledger:
         if end is not None and end.inline_results is not None:
             yield results.deserialize(end.inline_results)[0].slice(first_row)
             return
-        before = 0  # rows
-        for chunk, part in enumerate(job.chunks):
-            if before + part.rows > first_row:
-                found = self._rows_of(job, end, chunk, before)
-                if found is not None:
-                    yield found.slice(max(0, first_row - before))
-                elif until_gap:
-                    return
-            before += part.rows
-
-    def _rows_of(self, job: Job, end: End | None, chunk: int, before: int) -> pa.RecordBatch | None:
-        """One chunk's rows, of which the first has the number `before`; None where an open job has none yet."""
-        if end is not None and chunk not in end.counted:
-            names = self.index(job, chunk).column("name")
-            return results.cancelled(np.arange(before, before + len(names), dtype=np.uint32), names, job.options.top_k)
-        found = self.result(job, chunk)
-        if found is None and end is not None:
-            raise DamagedObject(result_key(job.id, chunk), "The stored result is gone.")
-        return None if found is None else found[0]
+        stored = self.stored_chunks(job) if end is None else end.counted
+        wanted = range(bisect_right(job.first_rows, first_row) - 1, len(job.chunks))
+        found = self._results(job, [chunk for chunk in wanted if chunk in stored])
+        for chunk in wanted:
+            if chunk in stored:
+                key, sealed = next(found)
+                if sealed is None:
+                    raise DamagedObject(key, "The stored result is gone.")
+                rows = _read_result(key, sealed)[0]
+            elif end is not None:
+                names = self.index(job, chunk).column("name")
+                numbers = np.arange(job.first_rows[chunk], job.first_rows[chunk + 1], dtype=np.uint32)
+                rows = results.cancelled(numbers, names, job.options.top_k)
+            elif until_gap:
+                return
+            else:
+                continue
+            yield rows.slice(max(0, first_row - job.first_rows[chunk]))
 
     def tally(self, job: Job, chunks: set[int]) -> End:
         """Read the results of `chunks`: the end that the good ones among them would make."""
         good: dict[int, Counts] = {}
         models: dict[Model, None] = {}
-        for chunk in sorted(chunks):
+        ordered = sorted(chunks)
+        for chunk, (key, sealed) in zip(ordered, self._results(job, ordered), strict=True):
+            if sealed is None:
+                continue
             try:
-                found = self.result(job, chunk)
+                rows, model = _read_result(key, sealed)
             except DamagedObject as error:
                 log.warning("job %s: %s", job.id, error.detail)
-                continue
-            if found is not None:
-                good[chunk] = results.counts(found[0])
-                models[found[1]] = None
+            else:
+                good[chunk] = results.counts(rows)
+                models[model] = None
         counts = Counts.summed(job.total, good.values())
         return End(JobState.COMPLETED, counts, frozenset(good), tuple(models), time.time())
 
@@ -570,6 +577,10 @@ def _read_job(key: str, sealed: bytes) -> Job:
         return _JOB.validate_json(unseal(key, sealed))
     except ValidationError as error:
         raise DamagedObject(key, "The stored record cannot be read.") from error
+
+
+def _read_result(key: str, sealed: bytes) -> tuple[pa.RecordBatch, Model]:
+    return results.deserialize(unseal(key, sealed))
 
 
 def _callback_of(job: Job) -> dict[str, bytes]:

@@ -78,6 +78,9 @@ class LocalBlobs:
         except FileNotFoundError:
             return None
 
+    def get_each(self, keys: Iterable[str]) -> Iterator[bytes | None]:
+        return map(self.get, keys)
+
     def get_range(self, key: str, start: int, length: int) -> bytes:
         try:
             with _disk_errors(key), self._path(key).open("rb", buffering=0) as file:

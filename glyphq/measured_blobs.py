@@ -38,6 +38,10 @@ class MeasuredBlobs:
         with _measured("get"):
             return self._blobs.get(key)
 
+    def get_each(self, keys: Iterable[str]) -> Iterator[bytes | None]:
+        with STORE_ERRORS.labels("get_each").count_exceptions(StoreError):
+            yield from self._blobs.get_each(keys)
+
     def get_range(self, key: str, start: int, length: int) -> bytes:
         with _measured("get_range"):
             return self._blobs.get_range(key, start, length)

@@ -12,10 +12,12 @@ import io
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import obstore
@@ -27,9 +29,20 @@ from glyphq.errors import StoreError
 
 if TYPE_CHECKING:
     from obstore import WritableFile
+    from obstore.store import BackoffConfig, ClientConfig
 
-_TIMEOUT, _CONNECT_TIMEOUT = timedelta(seconds=30), timedelta(seconds=5)
-_RETRIES, _RETRY_TIMEOUT = 5, timedelta(seconds=30)
+_CONNECT_TIMEOUT = timedelta(seconds=5)
+_READ_TIMEOUT = timedelta(seconds=15)  # without a byte: the request is made again
+_TIMEOUT = timedelta(seconds=120)  # of a whole request, with `_RETRY_TIMEOUT` less than a worker may be stuck
+_PART_TIMEOUT = timedelta(seconds=90)  # of a part that is sent, during which nothing is read
+_PARTS_AT_ONCE = 4
+# Ten seconds in all, for a service that asks to slow down; then whoever asked says so, and comes again.
+_BACKOFF: "BackoffConfig" = {
+    "init_backoff": timedelta(seconds=0.2),
+    "base": 3,
+    "max_backoff": timedelta(seconds=3),
+}
+_RETRIES, _RETRY_TIMEOUT = 6, timedelta(seconds=60)
 _CREATE_AGAIN_SECONDS = 0.1, 0.5, 2.0
 _PART_BYTES = 8 << 20  # a service takes 10,000 parts: objects up to 80 GiB
 _MOST_SAID = 500  # characters of an error
@@ -41,12 +54,8 @@ class ObjectBlobs:
     """Objects of `bucket` whose names begin with `prefix`. Open it after the fork: it owns threads."""
 
     def __init__(self, bucket: str, prefix: str = "") -> None:
-        self._store = S3Store(
-            bucket,
-            prefix=prefix or None,
-            client_options={"timeout": _TIMEOUT, "connect_timeout": _CONNECT_TIMEOUT, "allow_http": True},
-            retry_config={"max_retries": _RETRIES, "retry_timeout": _RETRY_TIMEOUT},
-        )
+        self._store = _open_store(bucket, prefix, {"timeout": _TIMEOUT, "read_timeout": _READ_TIMEOUT})
+        self._store_of_parts = _open_store(bucket, prefix, {"timeout": _PART_TIMEOUT})
         self._at_once = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="store")
 
     def create(self, key: str, data: bytes, *, durable: bool = True) -> bool:  # noqa: ARG002  # whatever is put is
@@ -77,7 +86,7 @@ class ObjectBlobs:
             raise
 
     def writer(self, key: str) -> "ObjectWriter":
-        return ObjectWriter(self._store, checked_key(key))
+        return ObjectWriter(self._store_of_parts, checked_key(key))
 
     def replace(self, key: str, data: bytes) -> None:
         with _errors(key, absent_ok=False):
@@ -89,6 +98,18 @@ class ObjectBlobs:
                 return bytes(obstore.get(self._store, checked_key(key)).bytes())
         except FileNotFoundError:
             return None
+
+    def get_each(self, keys: Iterable[str]) -> Iterator[bytes | None]:
+        left = iter(keys)
+        asked = deque(self._at_once.submit(self.get, key) for key in islice(left, _AT_ONCE))
+        try:
+            while asked:
+                found = asked.popleft().result()
+                asked.extend(self._at_once.submit(self.get, key) for key in islice(left, 1))
+                yield found
+        finally:
+            for each in asked:
+                each.cancel()
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         if not length:
@@ -197,7 +218,9 @@ class ObjectWriter:
 
     def __init__(self, store: S3Store, key: str) -> None:
         self._key = key
-        self._file: WritableFile | None = obstore.open_writer(store, key, buffer_size=_PART_BYTES)
+        self._file: WritableFile | None = obstore.open_writer(
+            store, key, buffer_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+        )
 
     def write(self, data: bytes | memoryview) -> None:
         with _errors(self._key, absent_ok=False):
@@ -223,6 +246,15 @@ class ObjectWriter:
         if self._file is None:
             raise StoreError(f"{self._key} is written no more.")
         return self._file
+
+
+def _open_store(bucket: str, prefix: str, timeouts: "ClientConfig") -> S3Store:
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        client_options={**timeouts, "connect_timeout": _CONNECT_TIMEOUT, "allow_http": True},
+        retry_config={"backoff": _BACKOFF, "max_retries": _RETRIES, "retry_timeout": _RETRY_TIMEOUT},
+    )
 
 
 @contextmanager

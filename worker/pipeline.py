@@ -51,6 +51,7 @@ STUCK_SECONDS = 300.0
 _STDERR = 2
 _REDIS_PAUSE_SECONDS = 5.0  # after a call of Redis that failed, for it may have hung
 _REMEMBERED_VERDICTS = 1000
+_READ_BYTES = 4 << 20  # of the input at once: a store that is slow is to take no longer for it than a lease lasts
 
 
 class Input(NamedTuple):
@@ -227,8 +228,12 @@ def _inputs(
     """What becomes of each entry, in order."""
 
     def read(start: int, length: int) -> bytes:
+        pieces = []
         with stages.timed("read"):
-            return process.ledger.input_range(job, start, length)
+            for at in range(start, start + length, _READ_BYTES):
+                pulse()
+                pieces.append(process.ledger.input_range(job, at, min(_READ_BYTES, start + length - at)))
+        return b"".join(pieces)
 
     invert, max_pixels = job.options.invert, process.settings.max_pixels
     # Entries of a zip have checksums and a record has its own; of other inputs only the whole one has a digest.
@@ -339,7 +344,7 @@ def _index(process: Process, job: Job, chunk: int) -> pa.RecordBatch:
 def _unreadable(job: Job, chunk: int) -> pa.RecordBatch:
     """The index of a chunk of which nothing is known any more but how many rows it has."""
     lost = Rejection.of(Reason.STORED_INPUT_DAMAGED)
-    rows = range(job.first_row(chunk), job.first_row(chunk) + job.chunks[chunk].rows)
+    rows = range(job.first_rows[chunk], job.first_rows[chunk + 1])
     known = {"name": "", "reason": lost.reason.value, "detail": lost.detail}
     entries = [{**dict.fromkeys(INDEX_SCHEMA.names, 0), **known, "row": row} for row in rows]
     return pa.RecordBatch.from_pylist(entries, schema=INDEX_SCHEMA)

@@ -7,7 +7,6 @@ import zipfile
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import partial
-from itertools import accumulate
 
 import pyarrow as pa
 
@@ -67,14 +66,14 @@ def folder_of(label: str | None, status: str) -> str:
 
 
 def _files(ledger: Ledger, job: Job, rows: pa.Table) -> Iterator[tuple[str, bytes]]:
-    first_rows = list(accumulate((part.rows for part in job.chunks), initial=0))
     numbers, labels, statuses = (rows[name].to_pylist() for name in ("row", "final_label", "status"))
     begun = 0
     while begun < len(numbers):
-        chunk = bisect_right(first_rows, numbers[begun]) - 1
-        ended = bisect_right(numbers, first_rows[chunk + 1] - 1)
+        chunk = bisect_right(job.first_rows, numbers[begun]) - 1
+        ended = bisect_right(numbers, job.first_rows[chunk + 1] - 1)
         mine = slice(begun, ended)
-        index = ledger.sound_index(job, chunk).take(pa.array([row - first_rows[chunk] for row in numbers[mine]]))
+        within = pa.array([row - job.first_rows[chunk] for row in numbers[mine]])
+        index = ledger.sound_index(job, chunk).take(within)
         found = contents(index, partial(ledger.input_range, job))
         names = index.column("name").to_pylist()
         for row, label, status, name, content in zip(

@@ -54,6 +54,15 @@ def race(blobs: Blobs, key: str) -> None:
 class BlobsContract:
     """Takes the fixtures `blobs`, a store of its own, and `lasting`, one for all examples of a test."""
 
+    def test_each_of_many_is_read_in_the_order_of_the_keys(self, blobs: Blobs) -> None:
+        names = [f"a/{number:02}" for number in range(30)]
+        for name in names[::2]:
+            blobs.create(name, name.encode())
+        expected = [name.encode() if name in names[::2] else None for name in names]
+        assert list(blobs.get_each(names)) == expected
+        assert next(iter(blobs.get_each(names))) == b"a/00"
+        assert list(blobs.get_each([])) == []
+
     def test_what_was_created_is_read_back(self, blobs: Blobs) -> None:
         assert blobs.create("a/b", b"content")
         assert blobs.get("a/b") == b"content"

@@ -205,7 +205,7 @@ class TestJob:
     JOB = Job("id", "local", Kind.ZIP, Options(), "sha", 1000, 6, 0, CHUNKS, 0.0, "nonce")
 
     def test_rows_go_on_from_chunk_to_chunk(self) -> None:
-        assert [self.JOB.first_row(chunk) for chunk in range(4)] == [0, 3, 5, 6]
+        assert self.JOB.first_rows == (0, 3, 5, 6)
 
     def test_it_takes_the_interactive_lane_if_its_index_rides_in_it(self) -> None:
         assert not self.JOB.interactive

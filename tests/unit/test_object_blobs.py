@@ -1,6 +1,7 @@
 """What a bucket of an S3-compatible service promises, shown on a real server of that protocol."""
 
 import itertools
+import threading
 from collections.abc import Iterator
 
 import obstore
@@ -76,6 +77,19 @@ def test_a_put_that_is_refused_though_nothing_is_there_is_made_again(
     assert blobs.get("a") == b"mine"
 
 
+def test_the_next_objects_are_asked_for_while_one_is_awaited(
+    blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(4, timeout=10)
+
+    def get(key: str) -> bytes:
+        together.wait()
+        return key.encode()
+
+    monkeypatch.setattr(blobs, "get", get)
+    assert list(blobs.get_each(["a", "b", "c", "d"])) == [b"a", b"b", b"c", b"d"]
+
+
 def test_a_bucket_that_is_not_there_is_a_store_error() -> None:
     nowhere = ObjectBlobs("no-such-bucket")
     with pytest.raises(StoreError):
@@ -84,6 +98,7 @@ def test_a_bucket_that_is_not_there_is_a_store_error() -> None:
 
 def test_a_service_that_does_not_answer_is_a_store_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("glyphq.object_blobs._RETRIES", 1)  # as six, but sooner
     unreachable = ObjectBlobs("scans")
     for ask in (unreachable.get, unreachable.exists, unreachable.delete, lambda key: list(unreachable.list(key))):
         with pytest.raises(StoreError):

@@ -129,6 +129,22 @@ class TestChunks:
         work(process, job, 1)
         assert len(rows(process, job)) == 6
 
+    def test_its_input_is_read_in_pieces_between_which_the_lease_is_kept(self, process, monkeypatch):
+        asked_for = []
+        input_range = process.ledger.input_range
+
+        def read(job, start, length):
+            asked_for.append((start, length))
+            return input_range(job, start, length)
+
+        monkeypatch.setattr(process.ledger, "input_range", read)
+        monkeypatch.setattr(pipeline, "_READ_BYTES", 100)
+        job = submitted(process)
+        work(process, job)
+        assert [row["status"] for row in rows(process, job)] == ["classified"] * 6
+        assert max(length for _, length in asked_for) == 100
+        assert len({start for start, _ in asked_for}) == len(asked_for) > 2 * len(job.chunks)
+
     def test_one_that_another_holds_is_left(self, process):
         job = submitted(process)
         process.progress.claim(job.id, 0, "another", 0)
