@@ -3,6 +3,8 @@
 import itertools
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import obstore
 import pytest
@@ -103,6 +105,35 @@ def test_a_service_that_does_not_answer_is_a_store_error(monkeypatch: pytest.Mon
     for ask in (unreachable.get, unreachable.exists, unreachable.delete, lambda key: list(unreachable.list(key))):
         with pytest.raises(StoreError):
             ask("a")
+
+
+def test_a_read_that_stalls_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    asked: list[str] = []
+
+    class StallsOnce(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if len(asked) == 1:
+                over.wait()
+            self.send_response(200)
+            for name, value in {"Content-Length": "7", "Last-Modified": "Sun, 29 Nov 2026 07:00:00 GMT"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"content")
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), StallsOnce) as server:
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr("glyphq.object_blobs._READ_TIMEOUT", timedelta(seconds=0.5))
+        try:
+            assert ObjectBlobs("scans").get("a") == b"content"
+        finally:
+            over.set()
+            server.shutdown()
+    assert len(asked) == 2
 
 
 def test_a_folder_was_modified_when_its_latest_object_was(blobs: ObjectBlobs) -> None:
