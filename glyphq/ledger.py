@@ -126,6 +126,7 @@ class Ledger:
         self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()  # the last used is last
         self._records_lock = Lock()
         self._input_bytes: dict[str, dict[str, int]] = {}  # by owner and job: inputs never change
+        self._keyed: dict[str, str] = {}  # the job of each idempotency key, which never change either
 
     # Accepting.
 
@@ -505,8 +506,8 @@ class Ledger:
 
     def delete_damaged(self, owner: str, job_id: str) -> None:
         """Erase a job whose record cannot be read."""
-        for key in list(self.blobs.list(f"idempotency/{owner}")):
-            if self._job_id_of(key) == job_id:
+        for key, its_job in self._jobs_of_keys(list(self.blobs.list(f"idempotency/{owner}"))):
+            if its_job == job_id:
                 self.blobs.delete(key)
         self.blobs.delete(record_key(owner, job_id))
         self.blobs.delete(end_key(owner, job_id))
@@ -525,11 +526,17 @@ class Ledger:
                 if entry.modified < now - retention_seconds:
                     swept += self._swept(owner, _id_in(entry.key))
         recorded = {job_id for owner in owners for job_id in self.ids(owner)}
-        for folder in ("idempotency", "ends", "callbacks"):  # keys before data: a key revives its job
-            for entry in list(self.blobs.entries(folder)):
-                if entry.modified < now - _ORPHAN_SECONDS and self._job_id_of(entry.key) not in recorded:
-                    self.blobs.delete(entry.key)
-                    swept += 1
+        old = {
+            folder: [entry.key for entry in self.blobs.entries(folder) if entry.modified < now - _ORPHAN_SECONDS]
+            for folder in ("idempotency", "ends", "callbacks")
+        }
+        of_keys = list(self._jobs_of_keys(old["idempotency"]))
+        self._keyed = dict(of_keys)
+        others = [(key, _id_in(key)) for key in (*old["ends"], *old["callbacks"])]
+        for key, job_id in (*of_keys, *others):  # keys before data: a key revives its job
+            if job_id not in recorded:
+                self.blobs.delete(key)
+                swept += 1
         for job_id in list(self.blobs.folders("data")):
             if job_id not in recorded and self.blobs.modified(data_prefix(job_id)) < now - _ORPHAN_DATA_SECONDS:
                 self.blobs.delete_folder(data_prefix(job_id))
@@ -548,13 +555,15 @@ class Ledger:
             return False
         return True
 
-    def _job_id_of(self, key: str) -> str:
-        if not key.startswith("idempotency/"):
-            return _id_in(key)
-        try:
-            return _read_job(key, self.blobs.get(key) or b"").id
-        except DamagedObject:
-            return ""
+    def _jobs_of_keys(self, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Each of these idempotency keys and the id of its job, none where that cannot be read."""
+        new = [key for key in keys if key not in self._keyed]
+        yield from ((key, self._keyed[key]) for key in keys if key in self._keyed)
+        for key, sealed in zip(new, self.blobs.get_each(new), strict=True):
+            try:
+                yield key, _read_job(key, sealed or b"").id
+            except DamagedObject:
+                yield key, ""
 
 
 def write_index(sink: Sink, batches: Iterator[pa.RecordBatch]) -> tuple[Chunk, ...]:

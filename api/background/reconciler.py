@@ -1,20 +1,22 @@
 """What makes the promise good: finds what Redis, Celery or a worker has lost, and has it done.
 
 Looks at Redis every few seconds. Looks at the whole store at start, when Redis has forgotten its epoch, after a write
-to Redis failed, and every few minutes. Runs under a lock in Redis; two at once would be harmless.
+to Redis failed, and every few minutes. Every hour it erases what is old. Runs under a lock in Redis; two at once would
+be harmless.
 """
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable
 
 from glyphq.broker import QUEUE_ERRORS
 from glyphq.dispatch import Dispatcher
-from glyphq.errors import JobNotFound, StoreError
+from glyphq.errors import DamagedObject, JobNotFound, StoreError
 from glyphq.jobs import Job
-from glyphq.ledger import Ledger
+from glyphq.ledger import Ledger, record_key
 from glyphq.logs import bound
 from glyphq.metrics import RECOVERIES
 from glyphq.progress import Progress
@@ -23,6 +25,7 @@ from glyphq.settings import Settings
 log = logging.getLogger(__name__)
 
 _DAY_SECONDS = 24 * 3600.0
+_SWEEP_SECONDS = 3600.0
 
 
 class Reconciler:
@@ -34,8 +37,10 @@ class Reconciler:
         self._progress = progress
         self._dispatcher = dispatcher
         self._name = uuid.uuid4().hex
-        self._store_due = 0.0  # on the monotonic clock
+        self._store_due = self._sweep_due = 0.0  # on the monotonic clock
         self._write_failed = False
+        self._leads = False  # holds the lock
+        self._damaged: set[str] = set()  # ids of jobs whose record cannot be read, told once
 
     def look_at_store(self) -> None:
         """Something that Redis should have been told was not: do not wait for the next pass over the store."""
@@ -45,6 +50,10 @@ class Reconciler:
         """Pass after pass, until cancelled."""
         while True:
             await asyncio.to_thread(self.reconcile)
+            if self._leads and time.monotonic() >= self._sweep_due:
+                self._sweep_due = time.monotonic() + _SWEEP_SECONDS
+                # Of many jobs it takes minutes; nobody waits for it, neither jobs nor who stops the service.
+                threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
             await asyncio.sleep(self._settings.reconcile_seconds)
 
     def reconcile(self) -> None:
@@ -53,7 +62,8 @@ class Reconciler:
             if self._write_failed:
                 self._write_failed = False
                 self._progress.drop_epoch()  # whoever holds the lock sees it
-            if not self._progress.lock(self._name, int(self._settings.reconcile_seconds * 5000)):
+            self._leads = self._progress.lock(self._name, int(self._settings.reconcile_seconds * 5000))
+            if not self._leads:
                 return
             if time.monotonic() >= self._store_due or self._progress.epoch_missing():
                 self._store_pass()
@@ -75,7 +85,6 @@ class Reconciler:
             self._with_job(owner, job_id, self._dispatcher.restore)
         self._progress.publish_epoch(nonce)
         RECOVERIES.labels("store_pass").inc()
-        self._sweep()
 
     def _sweep(self) -> None:
         try:
@@ -103,9 +112,21 @@ class Reconciler:
             act(self._ledger.job(owner, job_id))
         except JobNotFound:
             self._dispatcher.forget(owner, job_id)
+        except DamagedObject as error:
+            if error.key == record_key(owner, job_id):
+                self._give_up(owner, job_id, error)
+            else:
+                log.warning("job %s: %s", job_id, error.detail)
         except StoreError as error:
             log.warning("job %s: %s", job_id, error.detail)
         except QUEUE_ERRORS:
             raise
         except Exception:  # as above, for one job
             log.exception("job %s cannot be looked at", job_id)
+
+    def _give_up(self, owner: str, job_id: str, error: DamagedObject) -> None:
+        """Nobody knows what the job is any more: it has failed, and whoever asks for it is told so."""
+        self._dispatcher.forget(owner, job_id)
+        if job_id not in self._damaged:
+            self._damaged.add(job_id)
+            log.error("job %s has failed: %s", job_id, error.detail)

@@ -10,7 +10,7 @@ from glyphq.broker import BULK_QUEUE, create_celery
 from glyphq.dispatch import Dispatcher
 from glyphq.errors import StoreError
 from glyphq.jobs import Counts, Job
-from glyphq.ledger import Ledger, result_key
+from glyphq.ledger import Ledger, record_key, result_key
 from glyphq.progress import EPOCH, Progress
 from glyphq.settings import Settings
 from tests.unit.ledgers import DAMAGES, accepted, spoil, work
@@ -127,6 +127,18 @@ class TestReconciler:
         monkeypatch.setattr(ledger, "stored_chunks", failing)
         reconciler.reconcile()
         assert {(sound.id, 0), (sound.id, 1), (sound.id, 2)} <= set(sent(redis))
+
+    def test_a_job_whose_record_is_damaged_is_given_up_and_told_of_once(
+        self, reconciler, dispatcher, ledger, progress, caplog
+    ):
+        job = accepted(ledger)
+        dispatcher.start(job)
+        spoil(ledger, record_key(job.owner, job.id), DAMAGES["cut-in-half"])
+        for _ in range(3):
+            reconciler.look_at_store()
+            reconciler.reconcile()
+        assert progress.open_jobs() == []
+        assert [entry.levelname for entry in caplog.records if job.id in entry.getMessage()] == ["ERROR"]
 
     def test_it_outlives_what_nobody_foresaw(self, reconciler, ledger, redis, monkeypatch, caplog):
         accepted(ledger)
