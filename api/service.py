@@ -61,6 +61,10 @@ _UNCONDITIONAL = (
     "The store puts an object in the place of one that is there: it ignores If-None-Match, and rows could be lost. "
     "Take a service that honours conditional puts."
 )
+_SHARED_REDIS = (
+    "Redis is in use by a service with another store, and no job would end. Give this one a Redis of its own, or a "
+    "database of its own: GLYPHQ_REDIS_URL=redis://HOST:6379/1."
+)
 _CLOCKS_APART_SECONDS = 5.0
 _CHECKED_SECONDS = 1.0  # an answer about what stands between the service and work serves whoever asks so long
 
@@ -350,16 +354,25 @@ class Service:
     def _redis_checks(self) -> dict[str, str]:
         try:
             heard_from, difference = self.progress.workers(), self.progress.clock_difference()
+            shared = self._redis_is_shared()
         except RedisError as error:
             unknown = "Unknown while Redis does not answer."
             return {"redis": f"Redis does not answer: {error}", "worker": unknown, "clock": unknown}
         return {
-            "redis": "ok",
+            "redis": _SHARED_REDIS if shared else "ok",
             "worker": "ok" if heard_from else "No worker has been heard from in the last seconds. "
             "Start one: python -m worker. If one runs, its log says what it lacks.",
             "clock": "ok" if abs(difference) < _CLOCKS_APART_SECONDS else f"Redis' clock and this machine's are "
             f"{abs(difference):,.0f} s apart. No row is lost, but times are told wrongly. Set both by NTP.",
         }  # fmt: skip
+
+    def _redis_is_shared(self) -> bool:
+        """Whether what Redis says is of another store. Raises RedisError."""
+        served = self.progress.store()
+        try:
+            return served not in (None, self.ledger.identity())
+        except StoreError:  # as the check of the store says
+            return False
 
     def _store_checks(self) -> dict[str, str]:
         reserve = self.settings.disk_reserve_bytes

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +43,7 @@ from glyphq.seals import seal, unseal
 log = logging.getLogger(__name__)
 
 _JOB, _END = TypeAdapter(Job), TypeAdapter(End)
+_IDENTITY = "store-id"
 _REMEMBERED_RECORDS = 64
 _COPY_BYTES = 1 << 20
 _ORPHAN_SECONDS = 24 * 3600.0  # no upload may last over 6 h, so what is this old without a record has none to come
@@ -126,7 +127,16 @@ class Ledger:
         self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()  # the last used is last
         self._records_lock = Lock()
         self._input_bytes: dict[str, dict[str, int]] = {}  # by owner and job: inputs never change
+        self._identity: str | None = None
         self._keyed: dict[str, str] = {}  # the job of each idempotency key, which never change either
+
+    def identity(self) -> str:
+        """What no other store has: to tell whether two processes work on the same one."""
+        if self._identity is None:
+            while (found := self.blobs.get(_IDENTITY)) is None:
+                self.blobs.create(_IDENTITY, uuid4().bytes)
+            self._identity = hashlib.sha256(found).hexdigest()
+        return self._identity
 
     # Accepting.
 

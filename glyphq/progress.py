@@ -19,6 +19,7 @@ from glyphq.settings import Settings
 EPOCH = "glyphq:epoch"  # there since the last pass over the store; missing after a flush
 EPOCH_BUILDING = "glyphq:epoch:building"
 RECONCILER_LOCK = "glyphq:reconciler"
+STORE = "glyphq:store"  # which store all of this is about
 EVENTS = "glyphq:events"  # channel: the id of a job that moved
 OPEN = "glyphq:open"  # sorted set: owner/id of the jobs with chunks to do; by name, and so an owner's oldest first
 WAITING = "glyphq:interactive"  # sorted set: owner/id/images by turn
@@ -30,6 +31,7 @@ LATEST_CLAIMED = "glyphq:claimed"  # when the youngest message that was ever cla
 _WORKER = "glyphq:worker:"
 _JOB_TTL_SECONDS = 24 * 3600
 _DRAIN_PENDING_MS = 1000
+_STORE_TTL_MS = 60_000
 _HEARTBEAT_SECONDS = 10
 _MEND_SECONDS = 60
 _TELL_SECONDS = 20  # longer than a callback may last
@@ -298,6 +300,14 @@ class Progress:
     def lock(self, name: str, milliseconds: int) -> bool:
         """Whether `name` holds the reconciler's lock, for so long unless asked again."""
         return bool(self._lock([RECONCILER_LOCK], [name, milliseconds]))
+
+    def claim_store(self, identity: str) -> bool:
+        """Whether what Redis says is of this store. It is for a minute from now on, unless it is of another by then."""
+        return bool(self._lock([STORE], [identity, _STORE_TTL_MS]))
+
+    def store(self) -> str | None:
+        """The identity of the store that Redis speaks of, while an API says so."""
+        return cast("str | None", self.redis.get(STORE))
 
     def may_mend(self, job_id: str, chunk: int) -> bool:
         """Whether nobody has asked in the last minute for this result to be made again."""

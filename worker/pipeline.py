@@ -22,7 +22,7 @@ from glyphq import results
 from glyphq.broker import QUEUE_ERRORS
 from glyphq.charset_rules import CharsetRule, charset_chooser, parse_rules
 from glyphq.contents import contents
-from glyphq.errors import DamagedObject, GlyphqError, JobNotFound
+from glyphq.errors import DamagedObject, GlyphqError, JobNotFound, StoreError
 from glyphq.index import INDEX_SCHEMA
 from glyphq.jobs import Job, Kind, Lane, Reason, Rejection, RowStatus, Sign
 from glyphq.labels import LABELS, charset_classes
@@ -80,6 +80,7 @@ def _classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent:
         log.warning("job %s: chunk %d: Redis: %s; the reconciler goes on with it", job_id, chunk, error)
     except GlyphqError as error:
         log.warning("job %s: chunk %d: %s; it is tried again", job_id, chunk, error.detail)
+        _note_refusal(process, error)
         _tell_redis(partial(process.progress.release, job_id, chunk, token))
     except Exception:  # left to its lease: the next run decodes in a child
         log.exception("job %s: chunk %d failed", job_id, chunk)
@@ -102,10 +103,10 @@ def _classify_claimed(process: Process, owner: str, job_id: str, chunk: int, sen
         renew = partial(process.progress.renew, job_id, chunk, token)
         with _Pulse(process, renew, stages, serves=True) as pulse:
             rows = classify(process, [(job, chunk)], stages, pulse, isolated=claim.deaths > 0)[0]
-        log.info("job %s: chunk %d: %d rows", job_id, chunk, rows.num_rows)
         with stages.timed("store"):
             if process.ledger.put_result(job, chunk, results.serialize(rows, process.model)):
                 count_rows(results.counts(rows))
+        log.info("job %s: chunk %d: %d rows", job_id, chunk, rows.num_rows)
     with stages.timed("report"):
         finished, following = process.progress.done(owner, job_id, chunk, len(job.chunks), results.counts(rows))
         process.dispatcher.send(job, following)
@@ -157,6 +158,7 @@ def _answer_group(process: Process, group: Sequence[Waiting], stages: Stages, pu
         _answer(process, group, stages, pulse)
     except GlyphqError as error:
         log.warning("jobs %s: %s; they are tried again", [one.job_id for one in group], error.detail)
+        _note_refusal(process, error)
     except Exception:  # no concern of other groups, nor of the chunk that is interrupted
         log.exception("jobs %s failed; they are tried again", [one.job_id for one in group])
 
@@ -357,6 +359,11 @@ def _stored_rows(process: Process, job: Job, chunk: int) -> pa.RecordBatch | Non
     except DamagedObject:
         return None
     return None if found is None else found[0]
+
+
+def _note_refusal(process: Process, error: GlyphqError) -> None:
+    if isinstance(error, StoreError) and not isinstance(error, DamagedObject):
+        process.store.refused(error.detail)
 
 
 def _tell_redis(tell: Callable[[], None]) -> None:

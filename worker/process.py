@@ -21,6 +21,7 @@ from glyphq.vision.decode import prepare_process
 from glyphq.vision.engine import Engine, open_engine
 from worker.lane import InteractiveLane
 from worker.metrics import begin_counting
+from worker.store_watch import StoreWatch
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Process:
     model: Model
     temperature: float
     lane: InteractiveLane
+    store: StoreWatch
     verdicts: dict[str, bool] = field(default_factory=dict)
     """Whether a job's stored input is intact, by job id, where that had to be looked at."""
 
@@ -62,6 +64,7 @@ def open_process(settings: Settings, celery: Celery) -> Process:
         model=Model(card.digest, engine.name),
         temperature=card.temperature,
         lane=InteractiveLane(progress),
+        store=StoreWatch(ledger, progress),
     )
     begin_counting(process.model)
     threading.Thread(target=_beat, args=(process,), name="heartbeat", daemon=True).start()
@@ -72,7 +75,8 @@ def open_process(settings: Settings, celery: Celery) -> Process:
 def _beat(process: Process) -> None:
     while True:
         try:
-            process.progress.heartbeat(process.name, process.engine.name)
+            if process.store.look():
+                process.progress.heartbeat(process.name, process.engine.name)
         except RedisError as error:
             log.warning("%s: no heartbeat: %s", process.name, error)
         time.sleep(_HEARTBEAT_SECONDS)  # a beat; nothing to await

@@ -37,7 +37,9 @@ def register(app: Celery, settings: Settings) -> None:
     @app.task(name=CLASSIFY_CHUNK, time_limit=_LIMIT_SECONDS)
     def classify_chunk(owner: str, job_id: str, chunk: int, sent: int) -> None:
         pipeline.classify_chunk(opened[0], owner, job_id, chunk, sent)
+        opened[0].store.pause()
 
     @app.task(name=DRAIN, time_limit=_LIMIT_SECONDS)
     def drain() -> None:
         pipeline.drain(opened[0])
+        opened[0].store.pause()

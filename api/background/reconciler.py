@@ -62,6 +62,10 @@ class Reconciler:
             if self._write_failed:
                 self._write_failed = False
                 self._progress.drop_epoch()  # whoever holds the lock sees it
+            if not self._progress.claim_store(self._ledger.identity()):
+                self._leads = False
+                log.error("reconciler: another store's service uses this Redis; /readyz says what to do")
+                return
             self._leads = self._progress.lock(self._name, int(self._settings.reconcile_seconds * 5000))
             if not self._leads:
                 return

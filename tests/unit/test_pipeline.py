@@ -32,6 +32,7 @@ from worker import pipeline
 from worker.lane import InteractiveLane
 from worker.metrics import Stages
 from worker.process import Process
+from worker.store_watch import StoreWatch
 
 SCANS = {sample.filename: sample.png for sample in samples.draw(6, seed=4)}  # two chunks of three
 
@@ -48,7 +49,8 @@ def process(tmp_path: Path, server: str, redis: Redis, engine: Engine) -> Proces
     progress = Progress(redis, window=4, owner_window=8, lease_seconds=30)
     dispatcher = Dispatcher(ledger, progress, create_celery(settings))
     model, lane = Model("digest", engine.name), InteractiveLane(progress)
-    return Process("test", settings, ledger, progress, dispatcher, engine, model, 1.5, lane)
+    store = StoreWatch(ledger, progress)
+    return Process("test", settings, ledger, progress, dispatcher, engine, model, 1.5, lane, store)
 
 
 def submitted(process: Process, content: bytes | None = None, options: Options | None = None, **more) -> Job:
