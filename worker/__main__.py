@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 # One thread a process, for a core holds one process. Read when torch is imported.
@@ -17,6 +17,8 @@ from glyphq.errors import GlyphqError
 from glyphq.logs import set_up_logging
 from glyphq.settings import Settings
 from glyphq.vision.checkpoint import SHIPPED, read_weights
+
+_MOST_SAID = 4096  # bytes
 
 
 def main() -> None:
@@ -48,12 +50,14 @@ def main() -> None:
 
 
 def _work(settings: Settings, concurrency: int, beat: Path | None) -> None:
-    """Until told to end."""
+    """Until told to end. Exits with an error where a process could not start."""
     from worker.consumer import beat_into
     from worker.tasks import register
 
     app = create_celery(settings)
-    register(app, settings)
+    failures, failing = os.pipe()  # from the processes that will be forked
+    os.set_blocking(failures, False)
+    register(app, settings, lambda why: os.write(failing, f"{why}\n".encode()))
     if beat:
         beat_into(beat, app)
     options = ["--pool=prefork", f"--concurrency={concurrency}", f"--queues={INTERACTIVE_QUEUE},{BULK_QUEUE}"]
@@ -68,6 +72,8 @@ def _work(settings: Settings, concurrency: int, beat: Path | None) -> None:
             "--loglevel=INFO",
         ]
     )
+    with suppress(BlockingIOError):  # there is none
+        sys.exit(f"error: {os.read(failures, _MOST_SAID).decode(errors='replace').splitlines()[0]}")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 import logging
 import os
 import signal
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, signals
 
 from glyphq.broker import CLASSIFY_CHUNK, DRAIN
+from glyphq.errors import GlyphqError
 from glyphq.settings import Settings
 from worker import pipeline
 from worker.process import Process, open_process
@@ -19,19 +22,23 @@ log = logging.getLogger(__name__)
 _LIMIT_SECONDS = 6 * 3600
 
 
-def register(app: Celery, settings: Settings) -> None:
-    """Give the app its tasks, and each process it forks its resources."""
+def register(app: Celery, settings: Settings, tell: Callable[[str], None]) -> None:
+    """Give the app its tasks, and each process it forks its resources. One that cannot start has said why to `tell`
+    when it ends the worker.
+    """
     opened: list[Process] = []
 
     @signals.worker_process_init.connect(weak=False)
     def open_resources(**_: Any) -> None:
         try:
             opened.append(open_process(settings, app))
-        except Exception:
+        except Exception as error:
             # Celery would log this and let the process take tasks without a model.
-            log.critical("this worker process cannot start", exc_info=True)
+            foreseen = isinstance(error, GlyphqError)
+            log.critical("this worker process cannot start: %s", error, exc_info=not foreseen)
+            tell(f"A worker process cannot start: {error}")
             os.kill(os.getppid(), signal.SIGTERM)
-            raise
+            sys.exit(1)
 
     # Never retried by Celery: the ledger knows what is undone and the reconciler sends it again.
     @app.task(name=CLASSIFY_CHUNK, time_limit=_LIMIT_SECONDS)

@@ -1,9 +1,11 @@
 """The store fills up, what is in it is damaged, the power fails, clocks differ, the model is gone."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,7 +19,7 @@ from glyphq.errors import JobFailed
 from glyphq.ledger import end_key, index_key, input_key, record_key, result_key
 from glyphq.vision.checkpoint import SHIPPED
 from tests.faults.conftest import Batch, cannot_run, worker_replaced
-from tests.faults.stack import PATIENCE_SECONDS, Stack, stack, until
+from tests.faults.stack import PATIENCE_SECONDS, Program, Stack, stack, until
 
 MIB = 1 << 20
 
@@ -256,6 +258,41 @@ def test_a_worker_without_a_sound_model_says_so_and_takes_no_work(tmp_path: Path
         shutil.copy(SHIPPED / weights.name, weights)
         own.start()
         batch.is_kept(client, job.id)
+
+
+def test_a_worker_whose_model_fits_no_network_ends_with_an_error(tmp_path: Path) -> None:
+    model, weights = tmp_path / "model", b"no weights"
+    shutil.copytree(SHIPPED, model)
+    (model / "model.safetensors").write_bytes(weights)
+    card = json.loads((model / "card.json").read_text())
+    (model / "card.json").write_text(json.dumps({**card, "digest": hashlib.sha256(weights).hexdigest()}))
+    with stack(tmp_path / "stack", variables={"GLYPHQ_MODEL": str(model)}) as own:
+        own.redis.start()
+        own.worker.start()
+        until(lambda: not own.worker.running, "the worker gives up")
+        assert own.worker.terminate() == 1
+        said = own.log.read_text()
+        assert said.splitlines()[-1].startswith("error: A worker process cannot start: ")
+        assert "Traceback" not in said
+
+
+def test_a_worker_with_another_store_than_the_api_takes_no_work(
+    running: Stack, client: Client, batch: Batch, tmp_path: Path
+) -> None:
+    log, variables = tmp_path / "log", {**running.worker.variables, "GLYPHQ_STORE_URL": f"file://{tmp_path}/other"}
+    with log.open("wb") as output:
+        misplaced = Program(
+            "misplaced worker", [sys.executable, "-m", "worker", "--concurrency", "1"], variables, output
+        )
+        misplaced.start()
+        try:
+            until(lambda: "is not the store of the API" in log.read_text(), "it finds that out")
+            batch.is_kept(client, client.submit(batch.archive).id)
+            with running.redis_client() as redis:
+                heard_from = {int(name.rsplit(":", 1)[1]) for name in redis.keys("glyphq:worker:*")}
+            assert heard_from == set(running.worker.children()) - set(misplaced.children())
+        finally:
+            misplaced.kill()
 
 
 def _readiness(url: str) -> dict[str, object] | None:
