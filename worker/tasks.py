@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _LIMIT_SECONDS = 6 * 3600
 
 
-def register(app: Celery, settings: Settings, tell: Callable[[str], None]) -> None:
+def register(app: Celery, settings: Settings, tell: Callable[[str], object]) -> None:
     """Give the app its tasks, and each process it forks its resources. One that cannot start has said why to `tell`
     when it ends the worker.
     """
