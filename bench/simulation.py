@@ -6,10 +6,12 @@ each request after its latency, and no more requests or bytes a second than it t
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import simpy
 
+READ_AHEAD = 8  # as glyphq.object_blobs
 Steps = Generator[simpy.Event, Any, None]
 
 
@@ -23,8 +25,10 @@ class Costs:
     upload_seconds: float  # of the API, until the job is accepted
     following_seconds: float  # of the API, while it is worked on
     results_seconds: float  # of the API, until its rows are sent
-    reads: float
+    reads: float  # one after the other, as the writes
     writes: float
+    end_reads: float  # of the process that ends the job, for each chunk; READ_AHEAD at once
+    rows_reads: float  # of the API when it sends the rows, likewise
     bytes_moved: float  # between workers and store
 
 
@@ -67,6 +71,7 @@ def simulate(costs: Costs, place: Place, *, clients: int, chunks: int, jobs: int
 
 @dataclass
 class _Job:
+    chunks: int
     left: int  # to be sent
     out: int
     ended: simpy.Event
@@ -118,10 +123,11 @@ class _Run:
 
     def _client(self, chunks: int, jobs: int) -> Steps:
         for _ in range(jobs):
-            job = _Job(chunks, 0, self._environment.event())
+            job = _Job(chunks, chunks, 0, self._environment.event())
             yield from self._parts["API"].work(self._costs.upload_seconds * chunks)
             self._send(job)
             yield job.ended
+            yield from self._read_ahead(self._costs.rows_reads * chunks)
             yield from self._parts["API"].work(self._costs.results_seconds * chunks)
 
     def _send(self, job: _Job) -> None:
@@ -144,9 +150,14 @@ class _Run:
             job.out -= 1
             self._send(job)
             if not job.out:
+                yield from self._read_ahead(self._costs.end_reads * job.chunks)
                 job.ended.succeed()
 
     def _store(self, requests: float) -> Steps:
         """One after the other, each after the store's latency; of its capacity half at reading and half at writing."""
         yield self._environment.timeout(requests * self._place.store_latency_seconds)
         yield from self._parts["store"].work(self._store_seconds / 2)
+
+    def _read_ahead(self, requests: float) -> Steps:
+        yield self._environment.timeout(ceil(requests / READ_AHEAD) * self._place.store_latency_seconds)
+        yield from self._parts["store"].work(requests / self._place.store_reads_per_second)

@@ -11,11 +11,11 @@ import boto3
 import httpx
 import pytest
 
+from bench.bucket import Bucket, bucket
 from glyphq import samples
 from glyphq.client import Client
 from glyphq.embedded import EmbeddedService, embedded_service
 from tests.integration.conftest import halted, zip_of
-from tests.s3 import Bucket, bucket
 
 
 @pytest.fixture(scope="module")

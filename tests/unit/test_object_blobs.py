@@ -10,10 +10,10 @@ import obstore
 import pytest
 from obstore.exceptions import AlreadyExistsError, GenericError
 
+from bench.bucket import bucket
 from glyphq.blobs import open_blobs
 from glyphq.errors import StoreError
 from glyphq.object_blobs import ObjectBlobs
-from tests.s3 import bucket
 from tests.unit.blobs_contract import BlobsContract
 
 NUMBERS = itertools.count()

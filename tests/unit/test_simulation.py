@@ -15,6 +15,8 @@ COSTS = Costs(
     results_seconds=0.002,
     reads=4,
     writes=1,
+    end_reads=1,
+    rows_reads=1,
     bytes_moved=500_000,
 )
 FREE = replace(COSTS, redis_seconds=0, upload_seconds=0, following_seconds=0, results_seconds=0)
@@ -28,7 +30,8 @@ def test_each_chunk_is_done_once(workers: int) -> None:
 def test_one_worker_takes_as_long_as_one_thing_after_the_other() -> None:
     place = Place(1, store_latency_seconds=0.01)
     seconds_a_chunk = COSTS.worker_seconds + COSTS.redis_seconds + 5 * 0.01
-    seconds = 20 * (seconds_a_chunk + COSTS.upload_seconds + COSTS.results_seconds)
+    ahead_seconds = 2 * 3 * 0.01  # 20 results, 8 at once, for the end and for the rows
+    seconds = 20 * (seconds_a_chunk + COSTS.upload_seconds + COSTS.results_seconds) + ahead_seconds
     outcome = simulate(replace(COSTS, following_seconds=0), place, clients=1, chunks=20, jobs=1)
     assert outcome.images_per_second == pytest.approx(20 * COSTS.images / seconds)
 
@@ -55,7 +58,7 @@ def test_shared_cores_do_no_more_than_they_can() -> None:
     [
         (Place(1000), "API", 1000 / 0.005),
         (Place(1000, api_processes=100), "Redis", 1000 / 0.001),
-        (Place(1000, api_processes=100, store_reads_per_second=400), "store", 400 / 4 * 1000),
+        (Place(1000, api_processes=100, store_reads_per_second=600), "store", 600 / 6 * 1000),
         (Place(1000, api_processes=100, store_writes_per_second=50), "store", 50 * 1000),
         (Place(1000, api_processes=100, store_bytes_per_second=1e7), "store", 1e7 / 500_000 * 1000),
     ],

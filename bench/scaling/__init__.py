@@ -1,0 +1,1 @@
+"""What a chunk costs each part of the service here, and what that comes to on more machines."""
