@@ -13,7 +13,7 @@ import typer
 
 from glyphq.errors import GlyphqError
 from glyphq.labels import MERGED_CASES
-from glyphq.vision.checkpoint import SHIPPED, read_card, write_card
+from glyphq.vision.checkpoint import SHIPPED, ModelCard, read_card, write_card
 from glyphq.vision.engine import BATCH, Engine, open_engine
 from glyphq.vision.network import PICTURE_SIZE
 from training import figures
@@ -87,8 +87,13 @@ def write_page(model: Path, docs: Path, evaluation: Evaluation) -> None:
     }
     for name, figure in drawn.items():
         (folder / f"{name}.svg").write_text(figure)
-    page = templates().get_template("model-card.md")
-    (docs / "model-card.md").write_text(page.render(card=card.fields, test_set=TEST_SET, merged_cases=MERGED_CASES))
+    (docs / "model-card.md").write_text(page(card))
+
+
+def page(card: ModelCard) -> str:
+    """`model-card.md`."""
+    template = templates().get_template("model-card.md")
+    return template.render(card=card.fields, test_set=TEST_SET, merged_cases=MERGED_CASES)
 
 
 def main(

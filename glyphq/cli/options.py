@@ -1,5 +1,6 @@
 """What several verbs take, and what a shell may complete of it."""
 
+import os
 import re
 from contextlib import suppress
 from itertools import islice
@@ -26,6 +27,13 @@ def folder(text: str) -> Path:
     """Of an option: an empty text, as of a variable that is not set, is not the working folder."""
     if not text or Path(text).is_file():
         raise typer.BadParameter(f"{text!r} is no folder")
+    return Path(text)
+
+
+def _scan(text: str) -> Path:
+    """As with `folder`, an empty text is not the working folder."""
+    if not os.access(text, os.R_OK):
+        raise typer.BadParameter(f"there is no file or folder {text!r} that can be read")
     return Path(text)
 
 
@@ -70,8 +78,7 @@ Scans = Annotated[
     list[Path],
     typer.Argument(
         metavar="SCANS",
-        exists=True,
-        readable=True,
+        parser=_scan,
         help="One zip, or any number of folders and images.",
         show_default=False,
     ),

@@ -1,9 +1,9 @@
 """Pictures -> logits -> classes and confidences, on torch or OpenVINO. Knows the network; nothing of scans or jobs.
 
 Every engine computes batches of few shapes, padded with black: kernels differ with the shape, and the same picture must
-give the same row whatever its neighbours and wherever it runs. So the smaller shapes, which make a lone picture quick,
-are used only where they give the largest one's logits to the bit. An engine is opened in the process that uses it,
-after the fork, and takes one thread: a worker has one process a core.
+give the same row whatever its neighbours. So the smaller shapes, which make a lone picture quick, are used only where
+they give the largest one's logits to the bit. On another machine a row is the same only if engine and precision are. An
+engine is opened in the process that uses it, after the fork, and takes one thread: a worker has one process a core.
 """
 
 import importlib.util

@@ -2,12 +2,16 @@
 
 import csv
 import io
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import drop
+from tests.browser.conftest import drop, submitted
 
 OTHER = "@"  # no class: no prediction is this
 
@@ -64,6 +68,26 @@ def test_a_dropped_zip_is_watched_corrected_by_keyboard_and_taken_away(page: Pag
     others = [row for row in rows if not row["corrected_at"]]
     assert all(row["final_label"] == row["label"] for row in others)
     assert len(rows) == len(others) + 5
+
+
+@pytest.mark.parametrize(
+    ("title", "interpreter"), [("With curl", ["bash", "-e"]), ("With Python", [sys.executable])], ids=["curl", "python"]
+)
+def test_the_commands_fetch_what_the_button_gives_and_hand_in_another(
+    page: Page, http: httpx.Client, scans: Path, tmp_path: Path, title: str, interpreter: list[str]
+) -> None:
+    job = submitted(str(http.base_url), scans.read_bytes(), charset_rules="*0.png=digits")
+    http.put(f"/v1/jobs/{job}/items/0/correction", json={"label": OTHER}).raise_for_status()
+    page.goto(f"/#/jobs/{job}/take")
+    commands = page.get_by_label(title).inner_text()
+    shutil.copy(scans, tmp_path / "scans.zip")
+    before = http.get("/v1/jobs").json()["jobs"][0]["id"]
+    subprocess.run(interpreter, input=commands, cwd=tmp_path, text=True, timeout=120, check=True)
+    rows = http.get(f"/v1/jobs/{job}/results", params={"format": "csv", "corrected": True})
+    assert (tmp_path / "results.csv").read_bytes() == rows.content
+    another = http.get("/v1/jobs").json()["jobs"][0]
+    assert another["id"] != before
+    assert another["options"]["charset_rules"] == ["*0.png=digits"]
 
 
 def first_reading(page: Page) -> str:

@@ -566,6 +566,16 @@ class TestMisuse:
     def test_it_exits_2(self, run: Run, arguments: tuple[str, ...]) -> None:
         assert run(*arguments).code == 2
 
+    @pytest.mark.parametrize("verb", ["submit", "classify", "inspect"])
+    def test_an_empty_name_is_not_the_working_folder(
+        self, run: Run, scans: Path, service: FakeService, monkeypatch: pytest.MonkeyPatch, verb: str
+    ) -> None:
+        monkeypatch.chdir(scans.parent)
+        done = run(verb, "")
+        assert done.code == 2
+        assert "there is no file or folder ''" in done.err
+        assert service.requests == []
+
     def test_an_option_the_service_would_refuse_exits_2(self, run: Run, scans: Path) -> None:
         done = run("submit", scans, "--charset", "?")
         assert done.code == 2

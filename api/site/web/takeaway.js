@@ -143,8 +143,11 @@ function pythonOf(job) {
     "from glyphq import Client",
     "",
     `with Client("${location.origin}") as client:`,
+    "    # the rows of this job, with its corrections",
+    `    client.download("${job.id}", "results.csv", corrected=True)`,
+    "    # another job like it",
     `    job = client.submit("scans.zip"${options})`,
     "    client.wait(job)",
-    '    client.download(job, "results.csv")',
+    '    client.download(job, "others.csv")',
   ].join("\n");
 }
