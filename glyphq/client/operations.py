@@ -84,7 +84,7 @@ def wait(
     `progress` draws a bar.
 
     The service holds each request until the job has ended, for a second where somebody wants to hear. Raises
-    JobNotFinished when `timeout_seconds` have passed.
+    JobNotFinished when `timeout_seconds` have passed, and ServiceUnreachable when nobody has answered by then.
     """
     with drawn(progress) as bars:
         return (yield from _wait(service, _id(job), _told(on_progress, bars), timeout_seconds))
@@ -101,8 +101,8 @@ def classify(
 ) -> Operation[Rows]:
     """Hand in scans, wait, and return their rows: `submit`, `wait` and `rows` in one.
 
-    All rows are kept in memory; `download` and `arrow` take less for millions. Raises JobFailed where the service
-    cannot read its own record, and as `submit` and `wait`.
+    All rows are kept in memory; `download` and `arrow` take less for millions. `timeout_seconds` is for the waiting.
+    Raises JobFailed where the service cannot read its own record, and as `submit` and `wait`.
     """
     with drawn(progress) as bars:
         job = yield from submit(service, scans, on_upload=bars.uploading if bars else None, **options)
@@ -208,7 +208,7 @@ def _wait(
     while True:
         preference = {"Prefer": f"wait={int(min(held_seconds, max(0, left)))}"}
         request = Send("GET", job_path(job_id), headers=preference, read_seconds=HELD_SECONDS + ANSWER_SECONDS)
-        response = yield from answered(service, request)
+        response = yield from answered(service, request, deadline=deadline)
         now = JobStatus.from_json(json_of(response))
         for tell in told:
             tell(now)

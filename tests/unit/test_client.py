@@ -22,6 +22,7 @@ import pytest
 import glyphq
 from api.problems import _PROBLEMS, add_problem_handlers
 from glyphq.client import AsyncClient, Client, Format
+from glyphq.client.exchange import LATE_SECONDS
 from glyphq.errors import (
     DamagedObject,
     EmptyInput,
@@ -443,6 +444,17 @@ class TestWait:
         service = Service(running, running, httpx.Response(200, json=job_json()))
         service.client().wait(JOB_ID)
         assert service.pauses == [3, 3]
+
+    def test_a_service_that_hangs_makes_it_little_longer_than_its_timeout(self) -> None:
+        service = Service(httpx.Response(200, json=job_json()), httpx.ReadTimeout("hangs"))
+        client = service.client()
+        client.status(JOB_ID)
+        with pytest.raises(ServiceUnreachable, match="hangs"):
+            client.wait(JOB_ID, timeout_seconds=2)
+        longest = [max(request.extensions["timeout"].values()) for request in service.requests[1:]]
+        assert len(longest) > 1
+        assert all(2 < seconds <= 2 + LATE_SECONDS for seconds in longest)
+        assert sum(service.pauses) <= 2
 
     def test_past_its_timeout_it_raises_and_says_how_far_the_job_is(self) -> None:
         service = Service(httpx.Response(200, json=job_json("running", classified=2)))
