@@ -53,7 +53,8 @@ def submit(
     `scans` is a path of a zip, an image or a folder; several paths; bytes; or an array of uint8: glyphq.Scans says
     what becomes of each. The options are those of glyphq.SubmitOptions. `on_upload(bytes sent, bytes in all or None)`
     is called as the upload goes on, from 0 again if it is repeated; one submission never makes two jobs. Raises
-    InvalidOption, UnsupportedInput and EmptyInput before anything is sent.
+    InvalidOption, UnsupportedInput and EmptyInput before anything is sent, and UploadInterrupted for a file that
+    changes while it is.
     """
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     key, rules = given.pop("idempotency_key", None) or str(uuid.uuid4()), list(given.pop("charset_rules", ()))
