@@ -8,7 +8,7 @@ cancel or delete finds the first one's work done.
 import random
 import time
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from glyphq.client.steps import Operation, Send, pause, send
 from glyphq.errors import ModelError, ServiceError, ServiceUnreachable, SetupError
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 8.0
+LATE_SECONDS = 2.0  # what an answer that is due at a deadline may take beyond it
 UNHEARD_SECONDS = 3.0  # a service that has never answered is rather absent than on its way back
 _PASSING = httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError
 _LATER = 429, 502, 503, 504
@@ -41,11 +42,12 @@ class Service:
 
 class Patience:
     """Pauses that double, each cut by chance so that many clients do not come back at once, up to a time in all since
-    the first failure: what took long before that, as an upload, is worth another attempt.
+    the first failure: what took long before that, as an upload, is worth another attempt. None goes beyond `deadline`,
+    a time of the monotonic clock.
     """
 
-    def __init__(self, service: Service) -> None:
-        self._service, self._next = service, FIRST_PAUSE_SECONDS
+    def __init__(self, service: Service, deadline: float = float("inf")) -> None:
+        self._service, self._deadline, self._next = service, deadline, FIRST_PAUSE_SECONDS
         self._failed_at, self._paused = float("inf"), 0.0
 
     def pause_seconds(self, asked: float | None = None) -> float | None:
@@ -53,21 +55,25 @@ class Patience:
         chance = random.random()  # noqa: S311  # no secret
         seconds = max(self._next * (1 - chance / 2), (asked or 0) * (1 + chance / 4))
         self._failed_at = min(self._failed_at, time.monotonic())
-        if max(self._paused, time.monotonic() - self._failed_at) + seconds > self._service.patience_seconds:
+        in_all = min(self._service.patience_seconds, self._deadline - self._failed_at)
+        if max(self._paused, time.monotonic() - self._failed_at) + seconds > in_all:
             return None
         self._paused += seconds
         self._next = min(2 * self._next, LONGEST_PAUSE_SECONDS)
         return seconds
 
 
-def answered(service: Service, request: Send, also: Container[int] = ()) -> Operation[httpx.Response]:
+def answered(
+    service: Service, request: Send, also: Container[int] = (), deadline: float = float("inf")
+) -> Operation[httpx.Response]:
     """A successful response, or one with a status that is `also` an answer. Raises the problem that the service answers
-    with, and ServiceUnreachable.
+    with, and ServiceUnreachable; both soon after the `deadline`, where there is one.
     """
-    patience, repeated = Patience(service), False
+    patience, repeated = Patience(service, deadline), False
     while True:
+        most_seconds = max(0.0, deadline - time.monotonic()) + LATE_SECONDS
         try:
-            response = yield from send(request)
+            response = yield from send(replace(request, most_seconds=most_seconds))
         except httpx.RequestError as error:
             pause_seconds = patience.pause_seconds() if isinstance(error, _PASSING) else None
             if pause_seconds is None:

@@ -72,6 +72,8 @@ def request(
     timeout = http.timeout.as_dict()
     if timeout["read"] is not None:
         timeout["read"] = max(timeout["read"], step.read_seconds)
+    if step.most_seconds < float("inf"):
+        timeout = {what: min(seconds or step.most_seconds, step.most_seconds) for what, seconds in timeout.items()}
     return http.build_request(
         step.method, step.path, params=step.params, headers=headers, content=content, timeout=httpx.Timeout(**timeout)
     )

@@ -53,7 +53,8 @@ def submit(
     `scans` is a path of a zip, an image or a folder; several paths; bytes; or an array of uint8: glyphq.Scans says
     what becomes of each. The options are those of glyphq.SubmitOptions. `on_upload(bytes sent, bytes in all or None)`
     is called as the upload goes on, from 0 again if it is repeated; one submission never makes two jobs. Raises
-    InvalidOption, UnsupportedInput and EmptyInput before anything is sent.
+    InvalidOption, UnsupportedInput and EmptyInput before anything is sent, and UploadInterrupted for a file that
+    changes while it is.
     """
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     key, rules = given.pop("idempotency_key", None) or str(uuid.uuid4()), list(given.pop("charset_rules", ()))
@@ -84,7 +85,7 @@ def wait(
     `progress` draws a bar.
 
     The service holds each request until the job has ended, for a second where somebody wants to hear. Raises
-    JobNotFinished when `timeout_seconds` have passed.
+    JobNotFinished when `timeout_seconds` have passed, and ServiceUnreachable when nobody has answered by then.
     """
     with drawn(progress) as bars:
         return (yield from _wait(service, _id(job), _told(on_progress, bars), timeout_seconds))
@@ -101,8 +102,8 @@ def classify(
 ) -> Operation[Rows]:
     """Hand in scans, wait, and return their rows: `submit`, `wait` and `rows` in one.
 
-    All rows are kept in memory; `download` and `arrow` take less for millions. Raises JobFailed where the service
-    cannot read its own record, and as `submit` and `wait`.
+    All rows are kept in memory; `download` and `arrow` take less for millions. `timeout_seconds` is for the waiting.
+    Raises JobFailed where the service cannot read its own record, and as `submit` and `wait`.
     """
     with drawn(progress) as bars:
         job = yield from submit(service, scans, on_upload=bars.uploading if bars else None, **options)
@@ -208,7 +209,7 @@ def _wait(
     while True:
         preference = {"Prefer": f"wait={int(min(held_seconds, max(0, left)))}"}
         request = Send("GET", job_path(job_id), headers=preference, read_seconds=HELD_SECONDS + ANSWER_SECONDS)
-        response = yield from answered(service, request)
+        response = yield from answered(service, request, deadline=deadline)
         now = JobStatus.from_json(json_of(response))
         for tell in told:
             tell(now)

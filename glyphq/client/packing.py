@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from glyphq.client.steps import Body
-from glyphq.errors import EmptyInput, UnsupportedInput
+from glyphq.errors import EmptyInput, UnsupportedInput, UploadInterrupted
 from glyphq.pieces import Pieces
 from glyphq.png import gray_png
 
@@ -35,7 +36,7 @@ Scans = PathLike | bytes | Array | Sequence[PathLike]
 """What can be handed in as one job:
 
 - a path of a zip, an image or a folder, or several of images and folders. A folder or several paths are packed on the
-  way, unchanged and sorted by name, into one zip, which is nowhere kept;
+  way, each file once, unchanged and sorted by name, into one zip, which is nowhere kept;
 - the bytes of a zip or an image;
 - uint8[H, W] or uint8[N, H, W]: pictures, upright;
 - uint8[N, 784]: EMNIST's pixel rows as its files have them, column by column, 0 for the ground: the network's own
@@ -45,21 +46,25 @@ Scans = PathLike | bytes | Array | Sequence[PathLike]
 
 
 def body_of(scans: Scans) -> Body:
-    """Raises UnsupportedInput and EmptyInput before anything is sent, and OSError."""
+    """Raises UnsupportedInput and EmptyInput before anything is sent, and OSError; its pieces raise UploadInterrupted
+    for a file that changes meanwhile.
+    """
     if isinstance(scans, bytes):
         return Body(lambda: _pieces(io.BytesIO(scans)), _UNTOLD, len(scans))
     if hasattr(scans, "shape"):
         return _body_of_array(scans)
-    if isinstance(scans, str) and not scans:
-        raise EmptyInput("There is nothing to submit: the path is empty.")
     try:
-        paths = [Path(scans)] if isinstance(scans, str | os.PathLike) else [Path(path) for path in scans]
+        given = [scans] if isinstance(scans, str | os.PathLike) else list(scans)
+        if any(os.fspath(path) == "" for path in given):  # as a Path it is the working folder
+            raise EmptyInput("There is nothing to submit where the path is empty.")
+        paths = [Path(path) for path in given]
     except TypeError:
         raise UnsupportedInput(
             "Scans are handed in as a path, several paths, bytes, or one array of uint8: numpy.stack makes one of many."
         ) from None
     if len(paths) == 1 and not paths[0].is_dir():
-        return Body(lambda: _pieces(paths[0].open("rb")), _UNTOLD, paths[0].stat().st_size)
+        size = _size(paths[0])
+        return Body(lambda: _unchanged(paths[0], size), _UNTOLD, size)
     files = _files(paths)
     about = sum(entry.size + 2 * len(entry.name) + _ENTRY_BYTES for entry in files) + _END_BYTES
     return Body(lambda: _zip_of(files), _ZIP, about=about)
@@ -69,6 +74,29 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
     with file:
         while piece := file.read(_PIECE_BYTES):
             yield piece
+
+
+def _unchanged(path: Path, size: int) -> Iterator[bytes]:
+    """Raises UploadInterrupted once it is not as large as was announced."""
+    with path.open("rb") as file:
+        while True:
+            piece = file.read(_PIECE_BYTES)
+            if os.fstat(file.fileno()).st_size != size:
+                raise UploadInterrupted(f"{path.name} changed while it was sent. Submit it when it is whole.")
+            if not piece:
+                return
+            yield piece
+
+
+def _size(path: Path) -> int:
+    """In bytes. Raises FileNotFoundError, and UnsupportedInput for what is no file."""
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise UnsupportedInput(
+            f"{path.name} is no file: a pipe gives its bytes once, and they may have to be sent again. "
+            "Write them to a file, and submit that."
+        )
+    return about.st_size
 
 
 @dataclass(frozen=True)
@@ -83,18 +111,26 @@ class _Entry:
 
 def _files(paths: Sequence[Path]) -> Sequence[_Entry]:
     """The files, and the files of the folders, sorted, and named from the folder they share."""
-    given = [path.absolute() for path in paths]
+    given = [_placed(path) for path in paths]
     if not given:
         raise EmptyInput("There is nothing to submit.")
     for path in given:
-        if path.is_file() and _is_zip(path):
+        if not path.is_dir() and _size(path) and _is_zip(path):
             raise UnsupportedInput(f"{path.name} is an archive: submit it on its own, as one job.")
     root = given[0] if len(given) == 1 else Path(os.path.commonpath([path.parent for path in given]))
-    files = {file for path in given for file in (_within(path) if path.is_dir() else [_there(path)])}
+    files = {file for path in given for file in (_within(path) if path.is_dir() else [path])}
     named = sorted((file.relative_to(root).as_posix(), file) for file in files if file.is_file())
     if not named:
         raise EmptyInput(f"There are no files in {', '.join(path.name for path in given)}.")
     return [_Entry(name, file.stat().st_size, partial(_info, file, name), partial(_open, file)) for name, file in named]
+
+
+def _placed(path: Path) -> Path:
+    """Absolute, and without `..`, which no name in a zip may have; links keep their names."""
+    path = path.absolute()
+    if ".." not in path.parts:
+        return path
+    return path.resolve() if path.name == ".." else path.parent.resolve() / path.name
 
 
 def _within(folder: Path) -> Iterator[Path]:
@@ -119,14 +155,8 @@ def _open(file: Path) -> BinaryIO:
 
 
 def _info(file: Path, name: str) -> zipfile.ZipInfo:
-    text = os.fsencode(name).decode("utf-8", "replace")  # a name may be other bytes than UTF-8
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")  # a name may be other bytes than UTF-8
     return zipfile.ZipInfo.from_file(file, text, strict_timestamps=False)
-
-
-def _there(path: Path) -> Path:
-    """Raises FileNotFoundError, which a folder's listing never would."""
-    path.stat()
-    return path
 
 
 def _is_zip(path: Path) -> bool:

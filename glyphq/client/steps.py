@@ -39,6 +39,7 @@ class Send:
     body: Body | None = None
     stream: bool = False
     read_seconds: float = 0.0  # the least time to wait for an answer, where the client's own is shorter
+    most_seconds: float = float("inf")  # the longest to wait for anything
 
 
 @dataclass(frozen=True)

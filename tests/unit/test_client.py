@@ -22,6 +22,7 @@ import pytest
 import glyphq
 from api.problems import _PROBLEMS, add_problem_handlers
 from glyphq.client import AsyncClient, Client, Format
+from glyphq.client.exchange import LATE_SECONDS
 from glyphq.errors import (
     DamagedObject,
     EmptyInput,
@@ -39,6 +40,7 @@ from glyphq.errors import (
     ServiceUnreachable,
     SetupError,
     UnsupportedInput,
+    UploadInterrupted,
 )
 from glyphq.jobs import JobState, Kind, RowStatus, View
 from glyphq.records import Row, Rows
@@ -444,6 +446,17 @@ class TestWait:
         service.client().wait(JOB_ID)
         assert service.pauses == [3, 3]
 
+    def test_a_service_that_hangs_makes_it_little_longer_than_its_timeout(self) -> None:
+        service = Service(httpx.Response(200, json=job_json()), httpx.ReadTimeout("hangs"))
+        client = service.client()
+        client.status(JOB_ID)
+        with pytest.raises(ServiceUnreachable, match="hangs"):
+            client.wait(JOB_ID, timeout_seconds=2)
+        longest = [max(request.extensions["timeout"].values()) for request in service.requests[1:]]
+        assert len(longest) > 1
+        assert all(2 < seconds <= 2 + LATE_SECONDS for seconds in longest)
+        assert sum(service.pauses) <= 2
+
     def test_past_its_timeout_it_raises_and_says_how_far_the_job_is(self) -> None:
         service = Service(httpx.Response(200, json=job_json("running", classified=2)))
         with pytest.raises(JobNotFinished, match="2 of 4 rows"):
@@ -846,6 +859,23 @@ def test_a_link_to_a_folder_beside_it_packs_no_file_twice(tmp_path: Path) -> Non
         assert sent.namelist() == ["b/1.png"]
 
 
+def test_a_file_given_twice_by_different_ways_is_packed_once_under_a_name_without_dots(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "page 2")
+    service = Service(accepted())
+    service.client().submit(["../a.png", folder / "a.png", "a.png", "../page 2/a.png"])
+    assert list(entries(service.requests[0].content)) == ["a.png", "page 2/a.png"]
+
+
+def test_names_that_are_no_utf8_stay_apart(tmp_path: Path) -> None:
+    for name in (b"\xfe.png", b"\xff.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(name)
+    service = Service(accepted())
+    service.client().submit(tmp_path)
+    assert entries(service.requests[0].content) == {r"\xfe.png": b"\xfe.png", r"\xff.png": b"\xff.png"}
+
+
 def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: object) -> None:
         raise PermissionError(13, "Permission denied", str(tmp_path))
@@ -856,9 +886,30 @@ def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatc
         Service(accepted()).client().submit(tmp_path)
 
 
-def test_an_empty_path_is_not_the_working_folder() -> None:
+@pytest.mark.parametrize("scans", ["", [""], ["a.png", ""]])
+def test_an_empty_path_is_not_the_working_folder(scans: str | list[str]) -> None:
+    service = Service(accepted())
     with pytest.raises(EmptyInput, match="the path is empty"):
-        Service(accepted()).client().submit("")
+        service.client().submit(scans)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("among", [[], ["a.png"]])
+def test_a_pipe_is_refused_before_anything_is_sent(tmp_path: Path, among: list[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.png").write_bytes(b"a")
+    service = Service(accepted())
+    with pytest.raises(UnsupportedInput, match="pipe is no file"):
+        service.client().submit([tmp_path / name for name in ("pipe", *among)])
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_file_that_changes_while_it_is_sent_is_told(tmp_path: Path, change: int) -> None:
+    file, size = tmp_path / "scans.zip", 600_000
+    file.write_bytes(bytes(size))
+    with pytest.raises(UploadInterrupted, match=r"scans\.zip changed while it was sent"):
+        Service(accepted()).client().submit(file, on_upload=lambda *_: os.truncate(file, size + change))
 
 
 def test_a_wait_that_the_service_holds_outlasts_a_short_timeout() -> None:
