@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from glyphq import samples
 from glyphq.client import Client
@@ -161,6 +163,7 @@ def test_a_job_outlives_a_worker_and_redis(compose: Compose, client: Client, tmp
     with_names = [(line["row"], line["filename"]) for line in lines]
     assert with_names == [(str(row), f"scan-{row:05}.png") for row in range(SCANS)]
     assert {line["status"] for line in lines} == {"classified"}
+    assert pq.read_table(io.BytesIO(client.results(job.id, format="parquet"))).num_rows == SCANS
     until(lambda: compose.healthy("worker", 3), "the killed one has been started again")
     print(f"\n{len(lines):,} rows of {done.counts.total:,}, with a worker of three killed and Redis restarted")
 
@@ -217,6 +220,16 @@ def test_it_ends_on_sigterm(compose: Compose, service: str) -> None:
     (container,) = compose.containers(service)
     docker("stop", "--time", "60", container)
     assert inspect(container, "{{.State.ExitCode}}") in ("0", str(128 + 15))  # 137: it had to be killed
+
+
+def test_processes_and_gpus_are_given_as_env_example_says(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_OPTIONS", "--concurrency 4")
+    monkeypatch.setenv("COMPOSE_FILE", "docker-compose.yml:docker-compose.gpu.yml")
+    worker = yaml.safe_load(compose("config"))["services"]["worker"]
+    assert worker["command"] in ("--concurrency 4", ["--concurrency", "4"])
+    assert worker["build"]["args"]["TORCH_INDEX"].endswith("/cu130")
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert device["driver"] == "nvidia"
 
 
 @contextmanager
