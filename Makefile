@@ -19,6 +19,8 @@ BENCH_ARGS ?= --json bench/results/latest.json
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header
 PEERS := litserve mosec
 PEERS_VENV := .venv-bench
 
@@ -97,10 +99,11 @@ audit: $(VENV)/development  ## look the locked packages up among known vulnerabi
 lock: $(VENV)/development  ## lock what the environments and images are made of, at the newest versions that fit
 	@for set in "api api s3" "worker worker s3" "service api worker embedded" "development api worker embedded s3 training dev"; do \
 		set -- $$set; echo "requirements/$$1.txt"; name=$$1; shift; \
-		$(BIN)/uv pip compile --quiet --upgrade pyproject.toml $$(printf -- '--extra %s ' $$@) --universal \
-			--python-version 3.11 --generate-hashes --no-emit-package torch --no-emit-index-url --no-annotate --no-header \
-			-o requirements/$$name.txt; \
+		$(LOCK) pyproject.toml $$(printf -- '--extra %s ' $$@) --no-emit-package torch -o requirements/$$name.txt || exit; \
 	done
+	@echo requirements/build.txt
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' \
+		| $(LOCK) - -o requirements/build.txt
 
 ## measure
 

@@ -20,11 +20,11 @@ from prometheus_client.registry import Collector
 from redis import RedisError
 
 from api.batcher import Batcher
-from glyphq.broker import BULK_QUEUE, INTERACTIVE_QUEUE, sent_with
+from glyphq.broker import sent_with
 from glyphq.callbacks import DeliveryState
 from glyphq.jobs import Job, Lane
 from glyphq.metrics import RECOVERIES, RECOVERY_ACTIONS, REGISTRY, begin_counting
-from glyphq.progress import Load, open_progress
+from glyphq.progress import BULK_QUEUE, INTERACTIVE_QUEUE, Load, open_progress
 from glyphq.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Celery as glyphq needs it: the app factory, task names, queues, sending by name.
+"""Celery as glyphq needs it: the app factory, task names, sending by name.
 
 Celery carries "chunk 42 of job J" and may lose or repeat it; the ledger makes both harmless. So there is no result
 backend, no visibility timeout (kombu would keep a second retry engine in Redis) and Celery sends nothing twice.
@@ -14,12 +14,11 @@ from kombu.exceptions import OperationalError
 from redis import RedisError
 from redis.connection import parse_url
 
+from glyphq.progress import BULK_QUEUE, INTERACTIVE_QUEUE
 from glyphq.settings import Settings
 
 CLASSIFY_CHUNK = "glyphq.classify_chunk"
 DRAIN = "glyphq.drain"
-INTERACTIVE_QUEUE = "interactive"
-BULK_QUEUE = "bulk"
 QUEUE_ERRORS = RedisError, OperationalError
 """Of whoever sends through Redis: the first where it is asked itself, the second where Celery asks."""
 _HEALTH_CHECK_SECONDS = 10

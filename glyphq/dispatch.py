@@ -10,12 +10,12 @@ from contextlib import suppress
 
 from celery import Celery
 
-from glyphq.broker import BULK_QUEUE, send_chunk, send_drain
+from glyphq.broker import send_chunk, send_drain
 from glyphq.errors import JobNotFound, StoreError
 from glyphq.jobs import Job
 from glyphq.ledger import Ledger
 from glyphq.metrics import RECOVERIES
-from glyphq.progress import Progress, Sending, Waiting
+from glyphq.progress import BULK_QUEUE, Progress, Sending, Waiting
 
 log = logging.getLogger(__name__)
 

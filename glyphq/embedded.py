@@ -96,7 +96,10 @@ def embedded_service(
                 "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction",
                 "--dir", str(private), "--loglevel", "warning",
             ],
-            "worker": [python, "-m", "worker", "--concurrency", str(workers or len(os.sched_getaffinity(0)))],
+            "worker": [
+                python, "-m", "worker", "--concurrency", str(workers or len(os.sched_getaffinity(0))),
+                "--beat", str(private / "beat"),
+            ],
             "api": [python, "-m", "api", "--fd", str(listener.fileno())],
         }  # fmt: skip
         inherited = {"api": [listener.fileno()]}

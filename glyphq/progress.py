@@ -7,19 +7,23 @@ own clock, in milliseconds, so the clocks of workers do not matter.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from redis import Redis
 
 from glyphq import scripts
 from glyphq.jobs import Counts
-from glyphq.settings import Settings
+
+if TYPE_CHECKING:  # which takes longer to load than all of this, for a check that is made every few seconds
+    from glyphq.settings import Settings
 
 EPOCH = "glyphq:epoch"  # there since the last pass over the store; missing after a flush
 EPOCH_BUILDING = "glyphq:epoch:building"
 RECONCILER_LOCK = "glyphq:reconciler"
 STORE = "glyphq:store"  # which store all of this is about
+INTERACTIVE_QUEUE = "interactive"  # list: Celery's messages, the next one last
+BULK_QUEUE = "bulk"  # the same
 EVENTS = "glyphq:events"  # channel: the id of a job that moved
 OPEN = "glyphq:open"  # sorted set: owner/id of the jobs with chunks to do; by name, and so an owner's oldest first
 WAITING = "glyphq:interactive"  # sorted set: owner/id/images by turn
@@ -351,7 +355,7 @@ def _handed_in(job_id: str) -> float:
     return (UUID(job_id).int >> 80) / 1000
 
 
-def open_progress(settings: Settings, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Progress:
+def open_progress(settings: "Settings", *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Progress:
     """Connects when first used; make it after the fork."""
     return Progress(
         open_redis(settings.redis_url, timeout_seconds=timeout_seconds),

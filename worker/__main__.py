@@ -12,9 +12,10 @@ from pathlib import Path
 # One thread a process, for a core holds one process. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from glyphq.broker import BULK_QUEUE, INTERACTIVE_QUEUE, create_celery
+from glyphq.broker import create_celery
 from glyphq.errors import GlyphqError
 from glyphq.logs import set_up_logging
+from glyphq.progress import BULK_QUEUE, INTERACTIVE_QUEUE
 from glyphq.settings import Settings
 from glyphq.vision.checkpoint import SHIPPED, read_weights
 

@@ -34,8 +34,11 @@ Bearer = Annotated[
 ]
 
 
-async def _caller(request: Request, service: Served, bearer: Bearer) -> Caller:
+async def _by_own_name(request: Request, service: Served) -> None:
     service.authenticator.check_host(request.headers.get("host", ""))
+
+
+async def _caller(request: Request, service: Served, bearer: Bearer) -> Caller:
     text = bearer.credentials if bearer else None
     shown = parts(text or "")
     request.scope["key_id"] = shown[0] if shown else None  # for the access log, also where the key is refused
@@ -73,6 +76,6 @@ Prefer = Annotated[
 def guarded_router() -> APIRouter:
     """Of routes that answer nobody without a look at who asks."""
     return APIRouter(
-        dependencies=[Depends(_same_site), Depends(_caller), Depends(_about_job)],
+        dependencies=[Depends(_same_site), Depends(_by_own_name), Depends(_caller), Depends(_about_job)],
         responses=responses(CrossSiteRefused, HostRefused, KeyRefused, QuotaExceeded),
     )

@@ -44,7 +44,7 @@ from glyphq.vision.checkpoint import SHIPPED, read_card
 
 router = guarded_router()
 open_router = APIRouter()
-"""For everybody, with a key or without."""
+"""Of routes that answer by whatever name the service is called; one that is not for everybody takes a caller."""
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _SUBMISSION = {
     "requestBody": {
@@ -328,17 +328,18 @@ def get_model(service: Served) -> JSONResponse:
     return JSONResponse(read_card(service.settings.model or SHIPPED).fields)
 
 
-@router.get(
+@open_router.get(
     "/metrics",
     response_class=PlainTextResponse,
     responses={
+        **responses(KeyRefused, QuotaExceeded),
         200: {
             "description": "Prometheus' text format; docs/operations.md tells what each metric means.",
             "content": {"text/plain": {"example": 'glyphq_queue_messages{queue="bulk"} 8.0\n'}},
-        }
+        },
     },
 )
-async def get_metrics(service: Served) -> Response:
+async def get_metrics(service: Served, _: By) -> Response:
     """For Prometheus: what this process has done, and what waits. At most a second old."""
     return Response(await service.exposition.latest(None), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 

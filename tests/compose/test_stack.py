@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from glyphq import samples
 from glyphq.client import Client
@@ -23,9 +25,15 @@ ROOT = Path(__file__).parent.parent.parent
 USER = "10001"
 SIGNAL_CONSUMER = """
 import os, signal, sys
-[consumer] = open("/proc/1/task/1/children").read().split()
+from pathlib import Path
+def children(pid):
+    return " ".join(each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/children")).split()
+main, *_ = children(1)
+processes = main, *children(main)
+consumer = next(pid for pid in processes if b"-m\\0worker\\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
+print(*children(consumer))
 os.kill(int(consumer), signal.Signals[sys.argv[1]])
-"""  # the only child of the container's init
+"""  # the child of the container's init, or of `glyphq serve`, which is; prints its children
 SCANS = 60_000
 BUILD_SECONDS = 1800
 
@@ -68,8 +76,7 @@ class Compose:
         return self("ps", "-q", service).split()
 
     def healthy(self, service: str, count: int = 1) -> bool:
-        states = [inspect(each, "{{.State.Health.Status}}") for each in self.containers(service)]
-        return states.count("healthy") == count
+        return [health(each) for each in self.containers(service)].count("healthy") == count
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +121,15 @@ def inspect(container: str, template: str) -> str:
     return docker("inspect", "-f", template, container)
 
 
+def health(container: str) -> str:
+    return inspect(container, "{{.State.Health.Status}}")
+
+
+def signal_consumer(container: str, name: str) -> set[str]:
+    """The ids of the processes that it has forked."""
+    return set(docker("exec", container, "python", "-c", SIGNAL_CONSUMER, name).split())
+
+
 def classified(url: str, scan: bytes, key: str | None = None) -> bool:
     headers = {"Prefer": "wait=20", **({"Authorization": f"Bearer {key}"} if key else {})}
     answer = httpx.post(f"{url}/v1/jobs", content=scan, headers=headers, timeout=60, trust_env=False)
@@ -140,13 +156,14 @@ def test_a_job_outlives_a_worker_and_redis(compose: Compose, client: Client, tmp
     if client.status(job.id).state.ended:  # so that all three have something to do
         job = client.submit(archive)
     assert not client.status(job.id).state.ended
-    docker("exec", workers[0], "python", "-c", SIGNAL_CONSUMER, "SIGKILL")
+    signal_consumer(workers[0], "SIGKILL")
     compose("restart", "--timeout", "5", "redis")
     done = client.wait(job.id, timeout_seconds=300)
     lines = list(csv.DictReader(io.StringIO(client.results(job.id).decode())))
     with_names = [(line["row"], line["filename"]) for line in lines]
     assert with_names == [(str(row), f"scan-{row:05}.png") for row in range(SCANS)]
     assert {line["status"] for line in lines} == {"classified"}
+    assert pq.read_table(io.BytesIO(client.results(job.id, format="parquet"))).num_rows == SCANS
     until(lambda: compose.healthy("worker", 3), "the killed one has been started again")
     print(f"\n{len(lines):,} rows of {done.counts.total:,}, with a worker of three killed and Redis restarted")
 
@@ -155,9 +172,9 @@ def test_a_consumer_that_stands_still_makes_its_container_unhealthy(compose: Com
     until(lambda: compose.healthy("worker", len(compose.containers("worker"))), "the workers are healthy")
     worker = compose.containers("worker")[0]
     check = ("exec", worker, "python", "-m", "worker.health", "/tmp/beat")
-    docker("exec", worker, "python", "-c", SIGNAL_CONSUMER, "SIGSTOP")
+    signal_consumer(worker, "SIGSTOP")
     until(lambda: "not been heard from" in docker(*check, check=False), "it is seen")
-    docker("exec", worker, "python", "-c", SIGNAL_CONSUMER, "SIGCONT")
+    signal_consumer(worker, "SIGCONT")
     until(lambda: docker(*check, check=False) == "", "it is healthy again")
 
 
@@ -186,7 +203,7 @@ def test_redis_is_not_published_and_asks_for_a_password(compose: Compose) -> Non
 def test_prometheus_may_ask_each_worker_and_the_api_from_within(compose: Compose) -> None:
     (api,) = compose.containers("api")
     read = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())"
-    for address, metric in ("worker:9100", "glyphq_images_total"), ("127.0.0.1:8000", "glyphq_jobs_accepted_total"):
+    for address, metric in ("worker:9100", "glyphq_images_total"), ("api:8000", "glyphq_jobs_accepted_total"):
         assert metric in docker("exec", api, "python", "-c", read, f"http://{address}/metrics")
 
 
@@ -205,13 +222,24 @@ def test_it_ends_on_sigterm(compose: Compose, service: str) -> None:
     assert inspect(container, "{{.State.ExitCode}}") in ("0", str(128 + 15))  # 137: it had to be killed
 
 
+def test_processes_and_gpus_are_given_as_env_example_says(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_OPTIONS", "--concurrency 4")
+    monkeypatch.setenv("COMPOSE_FILE", "docker-compose.yml:docker-compose.gpu.yml")
+    worker = yaml.safe_load(compose("config"))["services"]["worker"]
+    assert worker["command"] in ("--concurrency 4", ["--concurrency", "4"])
+    assert worker["build"]["args"]["TORCH_INDEX"].endswith("/cu130")
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert device["driver"] == "nvidia"
+
+
 @contextmanager
 def standalone() -> Iterator[tuple[str, str]]:
     """The id of the container and its URL."""
     of_worker = "build", "-f", "Dockerfile.worker", "--target", "standalone"
     docker(*of_worker, "-t", "glyphq-standalone", ".", seconds=BUILD_SECONDS)
     port = free_port()
-    container = docker("run", "-d", "-p", f"127.0.0.1:{port}:8000", "glyphq-standalone")
+    often = "--health-interval", "1s", "--health-retries", "1"
+    container = docker("run", "-d", "-p", f"127.0.0.1:{port}:8000", *often, "glyphq-standalone")
     try:
         yield container, f"http://127.0.0.1:{port}"
     finally:
@@ -229,5 +257,14 @@ def test_one_container_is_a_whole_service(scan: bytes) -> None:
         assert not classified(url, scan)
         assert docker("exec", container, "id", "-u") == USER
         assert "first" in docker("exec", container, "glyphq", "keys", "list")
+        until(lambda: health(container) == "healthy", "it is healthy")
+        signal_consumer(container, "SIGSTOP")
+        until(lambda: health(container) == "unhealthy", "it is seen that no messages are taken")
+        assert "not been heard from" in inspect(container, "{{range .State.Health.Log}}{{.Output}}{{end}}")
+        signal_consumer(container, "SIGCONT")
+        until(lambda: health(container) == "healthy", "it is healthy again")
+        orphans = signal_consumer(container, "SIGKILL")
+        until(lambda: not orphans & set(docker("exec", container, "ls", "/proc").split()), "the orphans are reaped")
+        until(lambda: answers(lambda: classified(url, scan, key)), "another worker has been started")
         docker("stop", "--time", "60", container)
         assert inspect(container, "{{.State.ExitCode}}") in ("0", str(128 + 15))

@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 import httpx
 import pytest
 
-from glyphq.broker import BULK_QUEUE
 from glyphq.client import Client
 from glyphq.ledger import data_prefix
+from glyphq.progress import BULK_QUEUE
 from tests.faults.conftest import Batch, worker_replaced
 from tests.faults.stack import Program, Stack, free_port, state_of, until
 

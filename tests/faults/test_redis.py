@@ -9,9 +9,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from glyphq.broker import BULK_QUEUE
 from glyphq.client import Client
-from glyphq.progress import EPOCH, LATEST_CLAIMED
+from glyphq.progress import BULK_QUEUE, EPOCH, LATEST_CLAIMED
 from tests.faults.conftest import Batch, cannot_run
 from tests.faults.stack import CAN_LOSE_PACKETS, PACE, Stack, packets_lost, until
 

@@ -15,9 +15,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from api.background.events import Events
-from glyphq.broker import BULK_QUEUE, create_celery, send_drain
+from glyphq.broker import create_celery, send_drain
 from glyphq.client import Client
-from glyphq.progress import EVENTS, open_redis
+from glyphq.progress import BULK_QUEUE, EVENTS, open_redis
 from glyphq.settings import Settings
 from tests.faults.stack import PATIENCE_SECONDS, ROOT, until
 from tests.hosts.cluster import ADDRESSES, REDIS_PORT, Cluster

@@ -9,9 +9,9 @@ import pytest
 from redis import Redis
 
 from glyphq import samples
-from glyphq.broker import BULK_QUEUE
 from glyphq.client import Client, JobStatus
 from glyphq.embedded import EmbeddedService, embedded_service
+from glyphq.progress import BULK_QUEUE
 
 SCANS = 4000
 

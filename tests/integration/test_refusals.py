@@ -189,6 +189,11 @@ def test_a_name_that_is_not_the_services_is_refused(http, host):
     refused(http.get("/v1/jobs", headers={"Host": host}), 421, "unknown-host")
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_what_watches_it_may_call_it_by_any_name(http, path):
+    assert http.get(path, headers={"Host": "api:8000"}).is_success
+
+
 @pytest.mark.parametrize("host", ["localhost", "LocalHost:8000", "127.0.0.1", "[::1]:8000", "[::1]"])
 def test_it_is_called_by_the_names_of_this_machine(http, host):
     assert http.get("/v1/jobs", headers={"Host": host}).is_success

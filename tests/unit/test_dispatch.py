@@ -6,12 +6,12 @@ import pytest
 from redis import Redis
 
 from api.background.reconciler import Reconciler
-from glyphq.broker import BULK_QUEUE, create_celery
+from glyphq.broker import create_celery
 from glyphq.dispatch import Dispatcher
 from glyphq.errors import StoreError
 from glyphq.jobs import Counts, Job
 from glyphq.ledger import Ledger, record_key, result_key
-from glyphq.progress import EPOCH, Progress
+from glyphq.progress import BULK_QUEUE, EPOCH, Progress
 from glyphq.settings import Settings
 from tests.unit.ledgers import DAMAGES, accepted, spoil, work
 

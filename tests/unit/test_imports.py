@@ -41,6 +41,12 @@ def test_the_worker_loads_nothing_of_the_web() -> None:
     assert {"celery", "torch", "cv2"} <= loaded
 
 
+def test_a_check_of_the_worker_which_is_made_every_few_seconds_loads_little() -> None:
+    loaded = loaded_by("import worker.health")
+    assert loaded & {"celery", "kombu", "numpy", "pyarrow", "pydantic"} == set()
+    assert "redis" in loaded
+
+
 def test_the_package_alone_loads_no_client_and_the_command_line_no_http_before_it_is_needed() -> None:
     assert loaded_by("import glyphq") & {"httpx", "rich", "typer"} == set()
     command_line = loaded_by("import glyphq.cli.app")

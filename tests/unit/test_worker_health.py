@@ -2,14 +2,14 @@
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from glyphq.broker import BULK_QUEUE, INTERACTIVE_QUEUE
-from glyphq.progress import Progress
-from worker.health import wrong
+from glyphq.progress import BULK_QUEUE, INTERACTIVE_QUEUE, Progress
+from worker.health import main, wrong
 
 
 @pytest.fixture
@@ -30,6 +30,19 @@ def beat(tmp_path: Path) -> Path:
 
 def test_nothing_is_wrong_with_an_idle_worker_and_empty_queues(beat: Path, progress: Progress) -> None:
     assert wrong(beat, progress) is None
+
+
+@pytest.mark.usefixtures("progress")
+def test_it_asks_the_redis_that_the_worker_is_told_of(beat: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["worker.health", str(beat)])
+    told = []
+    for url in (server, "redis://127.0.0.1:9/0"):
+        monkeypatch.setenv("GLYPHQ_REDIS_URL", url)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told.append(ended.value.code)
+    assert told[0] is None
+    assert str(told[1]).startswith("Redis: ")
 
 
 @pytest.mark.parametrize("age", [None, 60.0], ids=["never", "long ago"])
