@@ -356,6 +356,7 @@ def open_redis(url: str, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Redis:
     return Redis.from_url(
         url,
         decode_responses=True,
+        encoding_errors="replace",  # anybody may have put into Redis what is no text
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         health_check_interval=25,
