@@ -38,7 +38,7 @@ HTTP_SECONDS = Histogram(
     "glyphq_http_request_duration_seconds",
     "From a request's head to its answer's last byte, waiting that was asked for included.",
     ["method", "route", "status"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120, 600, 3600),
     registry=REGISTRY,
 )
 CONNECTIONS_REFUSED = Counter(
@@ -60,6 +60,7 @@ _KNOWN_LABELS: dict[Counter, Sequence[str | int]] = {
     CONNECTIONS_REFUSED: [400, 408, 431, 503],
     RECOVERIES: RECOVERY_ACTIONS,
 }
+_ANSWERS_TO_JOBS = "200", "202", "500", "503", "507"
 REDIS_ERRORS = Counter("glyphq_redis_errors", "Times that Redis did not answer /metrics.", registry=REGISTRY)
 
 
@@ -77,6 +78,8 @@ class Exposition:
         for counter, values in _KNOWN_LABELS.items():
             for value in values:
                 counter.labels(value)
+        for status in _ANSWERS_TO_JOBS:
+            HTTP_SECONDS.labels("POST", "/v1/jobs", status)
         own = CollectorRegistry()
         own.register(_Redis(settings))
         ProcessCollector(registry=own)

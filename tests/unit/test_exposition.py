@@ -44,3 +44,9 @@ def test_a_message_that_glyphq_has_not_sent_has_no_age(settings: Settings, redis
     found = told(settings)
     assert found["glyphq_queue_messages", "bulk"] == 1
     assert found["glyphq_queue_oldest_seconds", "bulk"] == 0
+
+
+def test_refusals_of_jobs_are_told_of_before_the_first(settings: Settings, redis: Redis) -> None:
+    found = told(settings)
+    for status in ("500", "503", "507"):
+        assert ("glyphq_http_request_duration_seconds_count", "POST", "/v1/jobs", status) in found
