@@ -25,7 +25,7 @@ JOB_SECONDS = Histogram(
 IMAGES = Counter(
     "glyphq_images",
     "Images whose row this process stored, by the row's status. A chunk that comes too late for its job counts too.",
-    ["status"],
+    ["lane", "status"],
     registry=REGISTRY,
 )
 STORE_SECONDS = Histogram(
@@ -58,17 +58,17 @@ RECOVERY_ACTIONS = (
 
 def begin_counting() -> None:
     """Have what can be counted be 0 from the start: Prometheus finds no rate in a counter that begins at 1."""
-    for status in RowStatus:
-        IMAGES.labels(status)
+    for lane, status in product(Lane, RowStatus):
+        IMAGES.labels(lane, status)
     for lane, outcome in product(Lane, (JobState.COMPLETED, JobState.CANCELLED)):
         JOBS_ENDED.labels(lane, outcome)
         JOB_SECONDS.labels(lane)
 
 
-def count_rows(counts: Counts) -> None:
-    """Rows that have just been stored."""
+def count_rows(job: Job, counts: Counts) -> None:
+    """Rows of the job that have just been stored."""
     for status in RowStatus:
-        IMAGES.labels(status).inc(getattr(counts, status))
+        IMAGES.labels(job.lane, status).inc(getattr(counts, status))
 
 
 def count_end(job: Job, outcome: JobState, ended_at: float) -> None:

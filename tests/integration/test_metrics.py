@@ -122,7 +122,8 @@ def test_what_is_counted_is_what_the_tables_say(measured: Measured, client: Clie
         **dict.fromkeys(STATUSES, 0),
         **rows,
     }
-    for lane, seen in (("bulk", 20), ("interactive", 1)):  # by the network
+    for lane, stored, seen in (("bulk", 22, 20), ("interactive", 1, 1)):  # by the network
+        assert later.since(worker, "glyphq_images_total", lane=lane) == stored
         assert later.since(worker, "glyphq_batch_images_sum", lane=lane) == seen
         assert later.since(worker, "glyphq_jobs_ended_total", lane=lane, outcome="completed") == 1
         assert later.since(worker, "glyphq_job_duration_seconds_sum", lane=lane) > 0
