@@ -61,7 +61,6 @@ _KNOWN_LABELS: dict[Counter, Sequence[str | int]] = {
     RECOVERIES: RECOVERY_ACTIONS,
 }
 _ANSWERS_TO_JOBS = "200", "202", "500", "503", "507"
-REDIS_ERRORS = Counter("glyphq_redis_errors", "Times that Redis did not answer /metrics.", registry=REGISTRY)
 
 
 def count_accepted(job: Job) -> None:
@@ -110,7 +109,6 @@ class _Redis(Collector):
             load = self._progress.load([BULK_QUEUE, INTERACTIVE_QUEUE])
         except RedisError as error:
             log.warning("metrics: Redis: %s", error)
-            REDIS_ERRORS.inc()
             yield _gauge("glyphq_redis_up", "Whether Redis answers.", {(): 0})
             return
         yield _gauge("glyphq_redis_up", "Whether Redis answers.", {(): 1})

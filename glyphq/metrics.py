@@ -42,6 +42,7 @@ STORE_ERRORS = Counter(
 DAMAGED_OBJECTS = Counter(
     "glyphq_store_damaged_objects", "Times that a stored object was not what had been written.", registry=REGISTRY
 )
+REDIS_ERRORS = Counter("glyphq_redis_errors", "Calls of Redis that it refused or did not answer.", registry=REGISTRY)
 RECOVERIES = Counter(
     "glyphq_reconciler_actions",
     "What the reconciler did: chunk_resent (its message was lost, or its worker fell silent), drain_sent (jobs waited "

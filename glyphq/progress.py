@@ -14,6 +14,7 @@ from redis import Redis
 
 from glyphq import scripts
 from glyphq.jobs import Counts
+from glyphq.measured_redis import MeasuredRedis
 from glyphq.settings import Settings
 
 EPOCH = "glyphq:epoch"  # there since the last pass over the store; missing after a flush
@@ -353,7 +354,7 @@ def open_progress(settings: Settings, *, timeout_seconds: float = _TIMEOUT_SECON
 
 def open_redis(url: str, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Redis:
     """A client for `Progress`: text answers, short timeouts. Connects when first used; make it after the fork."""
-    return Redis.from_url(
+    return MeasuredRedis.from_url(
         url,
         decode_responses=True,
         encoding_errors="replace",  # anybody may have put into Redis what is no text

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
 
 from api.metrics import Exposition
 from glyphq.broker import BULK_QUEUE
+from glyphq.progress import open_redis
 from glyphq.settings import Settings
 
 
@@ -50,3 +53,39 @@ def test_refusals_of_jobs_are_told_of_before_the_first(settings: Settings, redis
     found = told(settings)
     for status in ("500", "503", "507"):
         assert ("glyphq_http_request_duration_seconds_count", "POST", "/v1/jobs", status) in found
+
+
+def test_what_a_full_redis_refuses_is_counted(settings: Settings, redis: Redis) -> None:
+    before = told(settings)["glyphq_redis_errors_total",]
+    redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(OutOfMemoryError):
+            redis.set("key", "value")
+        with redis.pipeline(transaction=False) as pipe, pytest.raises(OutOfMemoryError):
+            pipe.set("key", "value").execute()
+        found = told(settings)
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert found["glyphq_redis_up",] == 1
+    assert found["glyphq_redis_errors_total",] == before + 2
+
+
+def test_a_script_that_redis_has_to_be_told_first_is_no_error(settings: Settings, redis: Redis) -> None:
+    before = told(settings)["glyphq_redis_errors_total",]
+    redis.script_flush()
+    assert redis.register_script("return 1")() == 1
+    assert told(settings)["glyphq_redis_errors_total",] == before
+
+
+def test_that_redis_is_back_is_logged_once(caplog: pytest.LogCaptureFixture, tmp_path: Path, server: str) -> None:
+    path = tmp_path / "redis.sock"
+    caplog.set_level("INFO", "glyphq.measured_redis")
+    with open_redis(f"unix://{path}") as client:
+        for _ in range(2):
+            with pytest.raises(RedisConnectionError):
+                client.ping()
+        path.symlink_to(server.removeprefix("unix://"))
+        for _ in range(2):
+            client.ping()
+    [record] = caplog.records
+    assert record.getMessage().startswith("Redis answers again, after ")
