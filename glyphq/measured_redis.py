@@ -2,7 +2,6 @@
 
 import logging
 import time
-from types import TracebackType
 from typing import Any
 
 from redis import Redis, RedisError
@@ -27,7 +26,7 @@ class MeasuredRedis(Redis):
         with self._calls:
             return super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]  # redis-py's
 
-    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:  # as Redis has it
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         made = _MeasuredPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
         made.calls = self._calls
         return made
@@ -36,7 +35,7 @@ class MeasuredRedis(Redis):
 class _MeasuredPipeline(Pipeline):
     calls: "_Calls"
 
-    def execute(self, raise_on_error: bool = True) -> list[Any]:  # as Redis has it
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
         with self.calls:
             return super().execute(raise_on_error)
 
@@ -49,7 +48,7 @@ class _Calls:
 
     def __enter__(self) -> None: ...
 
-    def __exit__(self, _: type | None, error: BaseException | None, __: TracebackType | None) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, (RedisConnectionError, RedisTimeoutError)) and self._silent_since is None:
             self._silent_since = time.monotonic()
         if isinstance(error, RedisError) and not isinstance(error, NoScriptError):  # after that it is told the script

@@ -5,10 +5,13 @@ all. Making one decides how its value is kept, by PROMETHEUS_MULTIPROC_DIR: a wo
 it imports this module. No label holds an owner, a job or a name that somebody chose.
 """
 
+from collections.abc import Mapping
 from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
 
+from glyphq import __version__
 from glyphq.jobs import Counts, Job, JobState, Lane, RowStatus
 
 REGISTRY = CollectorRegistry()
@@ -64,6 +67,19 @@ def begin_counting() -> None:
     for lane, outcome in product(Lane, (JobState.COMPLETED, JobState.CANCELLED)):
         JOBS_ENDED.labels(lane, outcome)
         JOB_SECONDS.labels(lane)
+
+
+def gauge(name: str, meaning: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
+    """One that is measured when it is asked for: its values by its labels' values."""
+    made = GaugeMetricFamily(name, meaning, labels=labels)
+    for label_values, value in values.items():
+        made.add_metric(label_values, value)
+    return made
+
+
+def build_info() -> Metric:
+    """Which glyphq this is."""
+    return gauge("glyphq_build_info", "1, of the version that runs.", {(__version__,): 1}, "version")
 
 
 def count_rows(job: Job, counts: Counts) -> None:

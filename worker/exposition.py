@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from glyphq.metrics import build_info
 from glyphq.settings import Settings
 
 
@@ -50,6 +51,7 @@ class Processes(Collector):
             if not _lives(pid):
                 mark_process_dead(pid, str(self._folder))
                 self._ended += 1
+        yield build_info()
         yield from self._values.collect()
         yield CounterMetricFamily(
             "glyphq_worker_processes_ended", "Processes of this worker that have ended.", value=self._ended

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import shutil
+import sys
 from base64 import b64encode
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 
 from api.metrics import Exposition
+from glyphq import __version__
+from glyphq.blobs import Blobs, open_blobs
 from glyphq.broker import BULK_QUEUE
 from glyphq.progress import open_redis
 from glyphq.settings import Settings
@@ -22,9 +26,10 @@ def settings(server: str, tmp_path: Path) -> Settings:
     return Settings(redis_url=server, store_url=f"file://{tmp_path}/store")
 
 
-def told(settings: Settings) -> dict[tuple[str, ...], float]:
+def told(settings: Settings, blobs: Blobs | None = None) -> dict[tuple[str, ...], float]:
     """Values by name and labels' values, of a fresh exposition."""
-    text = asyncio.run(Exposition(settings).latest(None)).decode()
+    exposition = Exposition(settings, blobs or open_blobs(settings.store_url))
+    text = asyncio.run(exposition.latest(None)).decode()
     families = text_string_to_metric_families(text)
     return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
 
@@ -89,3 +94,26 @@ def test_that_redis_is_back_is_logged_once(caplog: pytest.LogCaptureFixture, tmp
             client.ping()
     [record] = caplog.records
     assert record.getMessage().startswith("Redis answers again, after ")
+
+
+def test_a_folder_has_room_and_a_reserve(settings: Settings, redis: Redis, tmp_path: Path) -> None:
+    found = told(settings)
+    assert 0 < found["glyphq_store_free_bytes",] <= shutil.disk_usage(tmp_path).total
+    assert found["glyphq_store_reserve_bytes",] == settings.disk_reserve_bytes
+    assert found["glyphq_build_info", __version__] == 1
+
+
+def test_a_store_that_does_not_answer_leaves_the_rest_told(settings: Settings, redis: Redis, tmp_path: Path) -> None:
+    blobs = open_blobs(settings.store_url)
+    shutil.rmtree(tmp_path / "store")
+    found = told(settings, blobs)
+    assert ("glyphq_store_free_bytes",) not in found
+    assert found["glyphq_redis_up",] == 1
+
+
+def test_a_store_without_end_has_no_free_bytes(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = open_blobs(settings.store_url)
+    monkeypatch.setattr(blobs, "free_bytes", lambda: sys.maxsize)  # as of s3://
+    assert ("glyphq_store_free_bytes",) not in told(settings, blobs)

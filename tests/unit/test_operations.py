@@ -10,6 +10,7 @@ from prometheus_client.registry import CollectorRegistry
 from redis import Redis
 
 from api.metrics import Exposition
+from glyphq.local_blobs import LocalBlobs
 from glyphq.metrics import REGISTRY, begin_counting
 from glyphq.settings import Settings
 from tests.conftest import ROOT
@@ -28,7 +29,9 @@ def told(server: str, redis: Redis, tmp_path: Path) -> dict[str, str]:
     own = CollectorRegistry()
     own.register(Processes(tmp_path))
     begin_counting()
-    text = Exposition(Settings(redis_url=server))._make([None])[0] + generate_latest(own)
+    text = Exposition(Settings(redis_url=server), LocalBlobs(tmp_path / "store"))._make([None])[0] + generate_latest(
+        own
+    )
     return dict(re.findall(r"^# TYPE (glyphq_\S+) (\w+)$", text.decode(), re.MULTILINE))
 
 
