@@ -29,10 +29,8 @@ def told(server: str, redis: Redis, tmp_path: Path) -> dict[str, str]:
     own = CollectorRegistry()
     own.register(Processes(tmp_path))
     begin_counting()
-    text = Exposition(Settings(redis_url=server), LocalBlobs(tmp_path / "store"))._make([None])[0] + generate_latest(
-        own
-    )
-    return dict(re.findall(r"^# TYPE (glyphq_\S+) (\w+)$", text.decode(), re.MULTILINE))
+    api = Exposition(Settings(redis_url=server), LocalBlobs(tmp_path / "store"))._make([None])[0]
+    return dict(re.findall(r"^# TYPE (glyphq_\S+) (\w+)$", (api + generate_latest(own)).decode(), re.MULTILINE))
 
 
 def test_every_metric_is_documented_and_every_documented_one_exists(told: dict[str, str]) -> None:
