@@ -56,12 +56,20 @@ _PROCESSES = Gauge(
     registry=REGISTRY,
     multiprocess_mode="livesum",
 )
+_BUSY = Gauge(
+    "glyphq_busy_processes",
+    "Processes of this worker that are at a chunk, or a drain.",
+    ["lane"],
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
 
 
 def begin_counting(model: Model) -> None:
     """This process has its model, and has done nothing yet."""
     metrics.begin_counting()
     for lane in Lane:
+        _BUSY.labels(lane)
         BATCH_IMAGES.labels(lane)
         for stage in STAGES:
             STAGE_SECONDS.labels(stage, lane)
@@ -79,6 +87,8 @@ class Stages:
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         began = time.perf_counter()
+        if len(self._within) == 1:
+            _BUSY.labels(self.lane).inc()
         self._within.append(0.0)
         try:
             yield
@@ -86,14 +96,18 @@ class Stages:
             took = time.perf_counter() - began
             self._seconds[stage] += took - self._within.pop()
             self._within[-1] += took
+            if len(self._within) == 1:
+                _BUSY.labels(self.lane).dec()
 
     @contextmanager
     def interrupted(self) -> Iterator[None]:
         """Within, time is another batch's."""
         began = time.perf_counter()
+        _BUSY.labels(self.lane).dec()
         try:
             yield
         finally:
+            _BUSY.labels(self.lane).inc()
             self._within[-1] += time.perf_counter() - began
 
     def observe(self) -> None:
