@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
                 deliveries=Deliveries(ledger.blobs),
                 corrections=Corrections(ledger.blobs),
                 kept_rows=TableCache(),
-                exposition=Exposition(settings),
+                exposition=Exposition(settings, ledger.blobs),
             )
             app.state.service = service
             callbacks = Callbacks(service)

@@ -4,6 +4,7 @@ The names of what the worker measures too are in `glyphq.metrics`.
 """
 
 import logging
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -15,15 +16,17 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from redis import RedisError
 
 from api.batcher import Batcher
+from glyphq.blobs import Blobs
 from glyphq.broker import sent_with
 from glyphq.callbacks import DeliveryState
+from glyphq.errors import StoreError
 from glyphq.jobs import Job, Lane
-from glyphq.metrics import RECOVERIES, RECOVERY_ACTIONS, REGISTRY, begin_counting
+from glyphq.metrics import RECOVERIES, RECOVERY_ACTIONS, REGISTRY, begin_counting, build_info, gauge
 from glyphq.progress import BULK_QUEUE, INTERACTIVE_QUEUE, Load, open_progress
 from glyphq.settings import Settings
 
@@ -38,7 +41,7 @@ HTTP_SECONDS = Histogram(
     "glyphq_http_request_duration_seconds",
     "From a request's head to its answer's last byte, waiting that was asked for included.",
     ["method", "route", "status"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120, 600, 3600),
     registry=REGISTRY,
 )
 CONNECTIONS_REFUSED = Counter(
@@ -60,7 +63,7 @@ _KNOWN_LABELS: dict[Counter, Sequence[str | int]] = {
     CONNECTIONS_REFUSED: [400, 408, 431, 503],
     RECOVERIES: RECOVERY_ACTIONS,
 }
-REDIS_ERRORS = Counter("glyphq_redis_errors", "Times that Redis did not answer /metrics.", registry=REGISTRY)
+_ANSWERS_TO_JOBS = "200", "202", "500", "503", "507"
 
 
 def count_accepted(job: Job) -> None:
@@ -71,14 +74,17 @@ def count_accepted(job: Job) -> None:
 class Exposition:
     """Everything as Prometheus reads it, made at most once a second. One a process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, blobs: Blobs) -> None:
         disable_created_metrics()  # each counter would have a second line, with the time of this process' start
         begin_counting()
         for counter, values in _KNOWN_LABELS.items():
             for value in values:
                 counter.labels(value)
+        for status in _ANSWERS_TO_JOBS:
+            HTTP_SECONDS.labels("POST", "/v1/jobs", status)
         own = CollectorRegistry()
         own.register(_Redis(settings))
+        own.register(_Installation(settings, blobs))
         ProcessCollector(registry=own)
         self._registries = REGISTRY, own
         self._text = b""
@@ -107,30 +113,29 @@ class _Redis(Collector):
             load = self._progress.load([BULK_QUEUE, INTERACTIVE_QUEUE])
         except RedisError as error:
             log.warning("metrics: Redis: %s", error)
-            REDIS_ERRORS.inc()
-            yield _gauge("glyphq_redis_up", "Whether Redis answers.", {(): 0})
+            yield gauge("glyphq_redis_up", "Whether Redis answers.", {(): 0})
             return
-        yield _gauge("glyphq_redis_up", "Whether Redis answers.", {(): 1})
-        yield _gauge("glyphq_workers", "Worker processes heard from in the last seconds.", {(): load.workers})
-        yield _gauge(
+        yield gauge("glyphq_redis_up", "Whether Redis answers.", {(): 1})
+        yield gauge("glyphq_workers", "Worker processes heard from in the last seconds.", {(): load.workers})
+        yield gauge(
             "glyphq_jobs_open",
             "Jobs that have not ended, as far as Redis knows.",
             {(Lane.BULK,): load.open_jobs, (Lane.INTERACTIVE,): load.waiting_jobs + load.leased_jobs},
             "lane",
         )
-        yield _gauge(
+        yield gauge(
             "glyphq_queue_messages",
             "Messages that wait in Celery's queues.",
             {(queue,): length for queue, length in load.messages.items()},
             "queue",
         )
-        yield _gauge(
+        yield gauge(
             "glyphq_interactive_jobs",
             "Jobs of the interactive lane: waiting for a worker, or leased to one.",
             {("waiting",): load.waiting_jobs, ("leased",): load.leased_jobs},
             "state",
         )
-        yield _gauge(
+        yield gauge(
             "glyphq_queue_oldest_seconds",
             "How long the oldest chunk, or job of the interactive lane, has waited for a worker; 0 where none waits.",
             {(lane,): age for lane, age in _ages(load).items()},
@@ -138,14 +143,30 @@ class _Redis(Collector):
         )
 
 
+class _Installation(Collector):
+    """Which version runs, and how much room its store has; not of a store that says nothing, or has no end."""
+
+    def __init__(self, settings: Settings, blobs: Blobs) -> None:
+        self._settings, self._blobs = settings, blobs
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing is asked before somebody wants to know."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        yield build_info()
+        try:
+            free = self._blobs.free_bytes()
+        except StoreError as error:
+            log.warning("metrics: %s", error.detail)
+            return
+        if free < sys.maxsize:
+            reserve = self._settings.disk_reserve_bytes
+            yield gauge("glyphq_store_free_bytes", "Bytes that can still be written to the store.", {(): free})
+            yield gauge("glyphq_store_reserve_bytes", "Free bytes below which uploads are refused.", {(): reserve})
+
+
 def _ages(load: Load) -> dict[Lane, float]:
     sent = sent_with(load.oldest_message) / 1000 if load.oldest_message else 0
     since = {Lane.BULK: sent, Lane.INTERACTIVE: load.waiting_since}
     return {lane: max(0.0, load.now - began) if began else 0.0 for lane, began in since.items()}
-
-
-def _gauge(name: str, meaning: str, values: dict[tuple[str, ...], float], *labels: str) -> Metric:
-    gauge = GaugeMetricFamily(name, meaning, labels=labels)
-    for label_values, value in values.items():
-        gauge.add_metric(label_values, value)
-    return gauge

@@ -68,9 +68,14 @@ def send_drain(app: Celery) -> None:
 
 
 def sent_with(message: str) -> int:
-    """The time that was sent with a chunk's message, as it lies in Redis; 0 where there is none."""
-    _, arguments, _ = json.loads(b64decode(json.loads(message)["body"]))
-    return int(arguments.get("sent", 0))
+    """The time that was sent with a chunk's message, as it lies in Redis; 0 where there is none, as in a message that
+    `send_chunk` has not made.
+    """
+    try:
+        _, arguments, _ = json.loads(b64decode(json.loads(message)["body"]))
+        return int(arguments["sent"])
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return 0
 
 
 def _send(app: Celery, task: str, arguments: dict[str, object], queue: str) -> None:

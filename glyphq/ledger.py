@@ -418,7 +418,7 @@ class Ledger:
         ended = replace(done, outcome=JobState.CANCELLED, counts=counts)
         if not self._create_end(job, ended):
             raise JobAlreadyEnded(f"Job {job.id} ended just before it could be cancelled.")
-        count_rows(Counts(counts.total, cancelled=counts.cancelled))
+        count_rows(job, Counts(counts.total, cancelled=counts.cancelled))
         return ended
 
     def finish_interactive(self, answers: Iterable[tuple[Job, pa.RecordBatch]], model: Model) -> None:
@@ -433,7 +433,7 @@ class Ledger:
         for key, (job, end) in ends.items():
             if key in ours:
                 count_end(job, end.outcome, end.ended_at)
-                count_rows(end.counts)
+                count_rows(job, end.counts)
             self._withdraw_if_deleted(job)
 
     def rows(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from time import perf_counter
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TypeVar
 
 from prometheus_client import Counter, Histogram
 
@@ -11,12 +11,16 @@ from glyphq.blobs import Blobs, BlobWriter, Entry
 from glyphq.errors import StoreError
 from glyphq.metrics import STORE_ERRORS, STORE_SECONDS
 
+_Item = TypeVar("_Item")
+
 
 class MeasuredBlobs:
-    """`Blobs` in front of others. How long a listing lasts is its reader's affair: of these, errors alone count."""
+    """`Blobs` in front of others. Of what is read one by one, the time counts that the store took, not the reader."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
+        for operation in _OPERATIONS:
+            STORE_ERRORS.labels(operation)  # 0 from the start, see `glyphq.metrics.begin_counting`
 
     def create(self, key: str, data: bytes, *, durable: bool = True) -> bool:
         with _measured("create"):
@@ -39,8 +43,7 @@ class MeasuredBlobs:
             return self._blobs.get(key)
 
     def get_each(self, keys: Iterable[str]) -> Iterator[bytes | None]:
-        with STORE_ERRORS.labels("get_each").count_exceptions(StoreError):
-            yield from self._blobs.get_each(keys)
+        return _measured_each("get_each", self._blobs.get_each(keys))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         with _measured("get_range"):
@@ -63,16 +66,13 @@ class MeasuredBlobs:
             return self._blobs.sizes(keys)
 
     def list(self, prefix: str) -> Iterator[str]:
-        with STORE_ERRORS.labels("list").count_exceptions(StoreError):
-            yield from self._blobs.list(prefix)
+        return _measured_each("list", self._blobs.list(prefix))
 
     def entries(self, prefix: str) -> Iterator[Entry]:
-        with STORE_ERRORS.labels("entries").count_exceptions(StoreError):
-            yield from self._blobs.entries(prefix)
+        return _measured_each("entries", self._blobs.entries(prefix))
 
     def folders(self, prefix: str) -> Iterator[str]:
-        with STORE_ERRORS.labels("folders").count_exceptions(StoreError):
-            yield from self._blobs.folders(prefix)
+        return _measured_each("folders", self._blobs.folders(prefix))
 
     def modified(self, key: str) -> float:
         with _measured("modified"):
@@ -138,6 +138,27 @@ class _measured:  # noqa: N801  # reads as a verb where it is used
         self._seconds.observe(perf_counter() - self._began)
         if isinstance(error, StoreError):
             self._errors.inc()
+
+
+def _measured_each(operation: str, items: Iterator[_Item]) -> Iterator[_Item]:
+    seconds, errors = _counters(operation)
+    took = 0.0
+    try:
+        with errors.count_exceptions(StoreError):
+            while True:
+                began = perf_counter()
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+                finally:
+                    took += perf_counter() - began
+                yield item
+    finally:
+        seconds.observe(took)
+
+
+_OPERATIONS = [name for kind in (MeasuredBlobs, MeasuredWriter) for name in vars(kind) if not name.startswith("_")]
 
 
 @cache

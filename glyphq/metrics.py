@@ -5,10 +5,13 @@ all. Making one decides how its value is kept, by PROMETHEUS_MULTIPROC_DIR: a wo
 it imports this module. No label holds an owner, a job or a name that somebody chose.
 """
 
+from collections.abc import Mapping
 from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
 
+from glyphq import __version__
 from glyphq.jobs import Counts, Job, JobState, Lane, RowStatus
 
 REGISTRY = CollectorRegistry()
@@ -25,7 +28,7 @@ JOB_SECONDS = Histogram(
 IMAGES = Counter(
     "glyphq_images",
     "Images whose row this process stored, by the row's status. A chunk that comes too late for its job counts too.",
-    ["status"],
+    ["lane", "status"],
     registry=REGISTRY,
 )
 STORE_SECONDS = Histogram(
@@ -42,6 +45,7 @@ STORE_ERRORS = Counter(
 DAMAGED_OBJECTS = Counter(
     "glyphq_store_damaged_objects", "Times that a stored object was not what had been written.", registry=REGISTRY
 )
+REDIS_ERRORS = Counter("glyphq_redis_errors", "Calls of Redis that it refused or did not answer.", registry=REGISTRY)
 RECOVERIES = Counter(
     "glyphq_reconciler_actions",
     "What the reconciler did: chunk_resent (its message was lost, or its worker fell silent), drain_sent (jobs waited "
@@ -58,17 +62,30 @@ RECOVERY_ACTIONS = (
 
 def begin_counting() -> None:
     """Have what can be counted be 0 from the start: Prometheus finds no rate in a counter that begins at 1."""
-    for status in RowStatus:
-        IMAGES.labels(status)
+    for lane, status in product(Lane, RowStatus):
+        IMAGES.labels(lane, status)
     for lane, outcome in product(Lane, (JobState.COMPLETED, JobState.CANCELLED)):
         JOBS_ENDED.labels(lane, outcome)
         JOB_SECONDS.labels(lane)
 
 
-def count_rows(counts: Counts) -> None:
-    """Rows that have just been stored."""
+def gauge(name: str, meaning: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
+    """One that is measured when it is asked for: its values by its labels' values."""
+    made = GaugeMetricFamily(name, meaning, labels=labels)
+    for label_values, value in values.items():
+        made.add_metric(label_values, value)
+    return made
+
+
+def build_info() -> Metric:
+    """Which glyphq this is."""
+    return gauge("glyphq_build_info", "1, of the version that runs.", {(__version__,): 1}, "version")
+
+
+def count_rows(job: Job, counts: Counts) -> None:
+    """Rows of the job that have just been stored."""
     for status in RowStatus:
-        IMAGES.labels(status).inc(getattr(counts, status))
+        IMAGES.labels(job.lane, status).inc(getattr(counts, status))
 
 
 def count_end(job: Job, outcome: JobState, ended_at: float) -> None:

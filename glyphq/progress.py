@@ -14,6 +14,7 @@ from redis import Redis
 
 from glyphq import scripts
 from glyphq.jobs import Counts
+from glyphq.measured_redis import MeasuredRedis
 
 if TYPE_CHECKING:  # which takes longer to load than all of this, for a check that is made every few seconds
     from glyphq.settings import Settings
@@ -367,9 +368,10 @@ def open_progress(settings: "Settings", *, timeout_seconds: float = _TIMEOUT_SEC
 
 def open_redis(url: str, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Redis:
     """A client for `Progress`: text answers, short timeouts. Connects when first used; make it after the fork."""
-    return Redis.from_url(
+    return MeasuredRedis.from_url(
         url,
         decode_responses=True,
+        encoding_errors="replace",  # anybody may have put into Redis what is no text
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         health_check_interval=25,

@@ -1,21 +1,24 @@
 """Where a worker serves the metrics of its processes: by HTTP, from the parent, which does none of their work.
 
 Each process keeps its values in files of a folder, in prometheus_client's multiprocess mode, and the parent reads them
-when it is asked. Values of processes that have ended stay, but for what is said of living ones.
+when it is asked. What processes have counted stays when they end; what is said of living ones goes.
 
-The server's thread is there when processes are forked. It holds nothing that they use: it reads files.
+The server's thread is there when processes are forked. It holds nothing that they use: it reads their files.
 """
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from glyphq.metrics import build_info
 from glyphq.settings import Settings
 
 
@@ -39,21 +42,45 @@ class Processes(Collector):
     def __init__(self, folder: Path) -> None:
         self._folder, self._ended = folder, 0
         self._values = MultiProcessCollector(None, str(folder))
+        self._lock = threading.Lock()  # several may ask at once
 
     def describe(self) -> Iterator[Metric]:
         """Known when there is something."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        for file in self._folder.glob("gauge_live*.db"):
-            pid = int(file.stem.rsplit("_", 1)[1])
-            if not _lives(pid):
-                mark_process_dead(pid, str(self._folder))
-                self._ended += 1
-        yield from self._values.collect()
+        with self._lock:
+            self._fold_ended()
+            counted, ended = self._values.collect(), self._ended
+        yield build_info()
+        yield from counted
         yield CounterMetricFamily(
-            "glyphq_worker_processes_ended", "Processes of this worker that have ended.", value=self._ended
+            "glyphq_worker_processes_ended", "Processes of this worker that have ended.", value=ended
         )
+
+    def _fold_ended(self) -> None:
+        """Add up what ended processes have counted, so that neither the folder nor a scrape grows with them."""
+        files = list(self._folder.glob("*_[0-9]*.db"))
+        for pid in {_pid(file) for file in files}:
+            if _lives(pid):
+                continue
+            mark_process_dead(pid, str(self._folder))
+            for file in self._folder.glob(f"*_{pid}.db"):
+                _add_to(file.with_name(file.name.replace(str(pid), "ended")), file)
+                file.unlink()
+            self._ended += 1
+
+
+def _pid(file: Path) -> int:
+    return int(file.stem.rsplit("_", 1)[1])
+
+
+def _add_to(total: Path, counted: Path) -> None:
+    """Counts and sums of one file of values to those of another."""
+    values = MmapedDict(str(total))
+    for key, value, *_ in MmapedDict.read_all_values_from_file(counted):
+        values.write_value(key, values.read_value(key)[0] + value, 0.0)
+    values.close()
 
 
 def _lives(pid: int) -> bool:

@@ -18,7 +18,28 @@ STAGE_SECONDS = Histogram(
     "Of one batch, in each stage: claim (lease and record), read (from the store), decode (unpack, decode, normalize), "
     "predict (the network), answer (rows), store (the result), report (to Redis, and what follows).",
     ["stage", "lane"],
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    buckets=(
+        0.0005,
+        0.001,
+        0.0025,
+        0.005,
+        0.01,
+        0.025,
+        0.05,
+        0.1,
+        0.25,
+        0.5,
+        1,
+        2.5,
+        5,
+        10,
+        30,
+        60,
+        120,
+        300,
+        600,
+        1800,
+    ),
     registry=REGISTRY,
 )
 BATCH_IMAGES = Histogram(
@@ -35,12 +56,20 @@ _PROCESSES = Gauge(
     registry=REGISTRY,
     multiprocess_mode="livesum",
 )
+_BUSY = Gauge(
+    "glyphq_busy_processes",
+    "Processes of this worker that are at a chunk, or a drain.",
+    ["lane"],
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
 
 
 def begin_counting(model: Model) -> None:
     """This process has its model, and has done nothing yet."""
     metrics.begin_counting()
     for lane in Lane:
+        _BUSY.labels(lane)
         BATCH_IMAGES.labels(lane)
         for stage in STAGES:
             STAGE_SECONDS.labels(stage, lane)
@@ -58,6 +87,8 @@ class Stages:
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         began = time.perf_counter()
+        if len(self._within) == 1:
+            _BUSY.labels(self.lane).inc()
         self._within.append(0.0)
         try:
             yield
@@ -65,14 +96,18 @@ class Stages:
             took = time.perf_counter() - began
             self._seconds[stage] += took - self._within.pop()
             self._within[-1] += took
+            if len(self._within) == 1:
+                _BUSY.labels(self.lane).dec()
 
     @contextmanager
     def interrupted(self) -> Iterator[None]:
         """Within, time is another batch's."""
         began = time.perf_counter()
+        _BUSY.labels(self.lane).dec()
         try:
             yield
         finally:
+            _BUSY.labels(self.lane).inc()
             self._within[-1] += time.perf_counter() - began
 
     def observe(self) -> None:

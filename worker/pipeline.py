@@ -105,7 +105,7 @@ def _classify_claimed(process: Process, owner: str, job_id: str, chunk: int, sen
             rows = classify(process, [(job, chunk)], stages, pulse, isolated=claim.deaths > 0)[0]
         with stages.timed("store"):
             if process.ledger.put_result(job, chunk, results.serialize(rows, process.model)):
-                count_rows(results.counts(rows))
+                count_rows(job, results.counts(rows))
         log.info("job %s: chunk %d: %d rows", job_id, chunk, rows.num_rows)
     with stages.timed("report"):
         finished, following = process.progress.done(owner, job_id, chunk, len(job.chunks), results.counts(rows))

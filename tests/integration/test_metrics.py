@@ -107,6 +107,11 @@ def mixed(scans: dict[str, bytes]) -> bytes:
     return zip_of({**scans, "letter.txt": b"Dear Sir", "blank.png": blank.getvalue()})
 
 
+def folders(service: EmbeddedService) -> list[Path]:
+    """Where a worker's processes keep their values."""
+    return list(Path(service.redis_url.removeprefix("unix://")).parent.glob("glyphq-metrics-*"))
+
+
 def statuses(table: bytes) -> Counter[str]:
     return Counter(line["status"] for line in csv.DictReader(io.StringIO(table.decode())))
 
@@ -122,7 +127,8 @@ def test_what_is_counted_is_what_the_tables_say(measured: Measured, client: Clie
         **dict.fromkeys(STATUSES, 0),
         **rows,
     }
-    for lane, seen in (("bulk", 20), ("interactive", 1)):  # by the network
+    for lane, stored, seen in (("bulk", 22, 20), ("interactive", 1, 1)):  # by the network
+        assert later.since(worker, "glyphq_images_total", lane=lane) == stored
         assert later.since(worker, "glyphq_batch_images_sum", lane=lane) == seen
         assert later.since(worker, "glyphq_jobs_ended_total", lane=lane, outcome="completed") == 1
         assert later.since(worker, "glyphq_job_duration_seconds_sum", lane=lane) > 0
@@ -152,6 +158,8 @@ def test_what_a_process_has_counted_stays_when_it_is_killed(measured: Measured, 
     until(lambda: measured.worker().value("glyphq_worker_processes") == PROCESSES, "others have taken their place")
     after = measured.worker()
     assert after.value("glyphq_images_total") == before.value("glyphq_images_total")
+    [folder] = folders(measured.service)
+    assert not [file for pid in processes for file in folder.glob(f"*_{pid}.db")]  # they would grow without end
     client.wait(client.submit(mixed).id)
     until(lambda: measured.worker().since(before, "glyphq_images_total") == 22, "the new ones count on")
 
@@ -205,9 +213,6 @@ def test_while_redis_hangs_the_rest_is_told(measured: Measured) -> None:
 
 
 def test_without_a_port_nothing_is_served_and_no_file_kept(service: EmbeddedService, measured: Measured) -> None:
-    def folders(service: EmbeddedService) -> list[Path]:
-        return list(Path(service.redis_url.removeprefix("unix://")).parent.glob("glyphq-metrics-*"))
-
     assert not folders(service)
     assert len(folders(measured.service)) == 1
 

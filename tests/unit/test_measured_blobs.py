@@ -33,6 +33,27 @@ def test_calls_are_timed_and_answered(tmp_path: Path) -> None:
     assert b"glyphq_store_errors_total" in generate_latest(REGISTRY)
 
 
+@pytest.mark.parametrize("operation", ["get_each", "list", "entries", "folders"])
+def test_what_is_read_one_by_one_is_timed_once_it_is_left(tmp_path: Path, operation: str) -> None:
+    blobs = open_blobs(f"file://{tmp_path}")
+    blobs.create_all({"a/b/one": b"1", "a/c/two": b"2"})
+    count = "glyphq_store_operation_duration_seconds_count"
+    before = told(count, operation)
+    read = getattr(blobs, operation)
+    argument = ["a/b/one", "a/c/two"] if operation == "get_each" else "a"
+    assert len(list(read(argument))) == 2
+    assert told(count, operation) == before + 1
+    next(partly := read(argument))
+    partly.close()
+    assert told(count, operation) == before + 2
+
+
+def test_errors_are_told_of_before_the_first(tmp_path: Path) -> None:
+    open_blobs(f"file://{tmp_path}")
+    for operation in ("discard_staged", "commit"):
+        assert REGISTRY.get_sample_value("glyphq_store_errors_total", {"operation": operation}) is not None
+
+
 @pytest.mark.parametrize("operation", ["get", "list", "commit"])
 def test_errors_are_counted_and_raised(tmp_path: Path, operation: str) -> None:
     blobs = open_blobs(f"file://{tmp_path}/store")

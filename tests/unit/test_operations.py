@@ -10,6 +10,7 @@ from prometheus_client.registry import CollectorRegistry
 from redis import Redis
 
 from api.metrics import Exposition
+from glyphq.local_blobs import LocalBlobs
 from glyphq.metrics import REGISTRY, begin_counting
 from glyphq.settings import Settings
 from tests.conftest import ROOT
@@ -28,8 +29,8 @@ def told(server: str, redis: Redis, tmp_path: Path) -> dict[str, str]:
     own = CollectorRegistry()
     own.register(Processes(tmp_path))
     begin_counting()
-    text = Exposition(Settings(redis_url=server))._make([None])[0] + generate_latest(own)
-    return dict(re.findall(r"^# TYPE (glyphq_\S+) (\w+)$", text.decode(), re.MULTILINE))
+    api = Exposition(Settings(redis_url=server), LocalBlobs(tmp_path / "store"))._make([None])[0]
+    return dict(re.findall(r"^# TYPE (glyphq_\S+) (\w+)$", (api + generate_latest(own)).decode(), re.MULTILINE))
 
 
 def test_every_metric_is_documented_and_every_documented_one_exists(told: dict[str, str]) -> None:
