@@ -739,7 +739,19 @@ class TestStrangers:
         with pytest.raises(InvalidOption, match="not the address of a service"):
             kind(address)
 
-    @pytest.mark.parametrize("key", ["", "line\nbreak", "ключ"])
+    @pytest.mark.parametrize("kind", [Client, AsyncClient])
+    @pytest.mark.parametrize("address", ["http://host/#key=secret", "https://me:secret@host", "me:secret@host"])
+    def test_an_address_with_a_secret_in_it_is_refused_without_being_shown(self, address: str, kind: type) -> None:
+        with pytest.raises(InvalidOption, match="a key is given apart") as caught:
+            kind(address)
+        assert "secret" not in str(caught.value)
+
+    def test_a_key_is_taken_as_a_file_has_it(self) -> None:
+        service = Service(httpx.Response(200, json=job_json()))
+        service.client(key=" secret\r\n").status(JOB_ID)
+        assert service.requests[0].headers["Authorization"] == "Bearer secret"
+
+    @pytest.mark.parametrize("key", ["", " ", "line\nbreak", "ключ"])
     def test_a_key_that_no_header_can_carry_is_refused(self, key: str) -> None:
         with pytest.raises(InvalidOption, match="key"):
             Client(key=key)
