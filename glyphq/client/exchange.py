@@ -8,6 +8,7 @@ cancel or delete finds the first one's work done.
 import random
 import time
 from collections.abc import Container
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
@@ -92,17 +93,18 @@ def answered(
         repeated = True
 
 
-def asked(service: Service, request: Send) -> Operation[Any]:
-    """The JSON of a successful answer. Raises ServiceError where it is none, and as `answered`."""
+def asked(service: Service, request: Send) -> Operation[dict[str, Any]]:
+    """The JSON object of a successful answer. Raises ServiceError where it is none, and as `answered`."""
     response = yield from answered(service, request)
     return json_of(response)
 
 
-def json_of(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError as error:
-        raise ServiceError(f"{response.url} does not answer as a glyphq service does (no JSON).") from error
+def json_of(response: httpx.Response) -> dict[str, Any]:
+    """Raises ServiceError where it is no object, as every answer of the service is."""
+    with suppress(ValueError):
+        if isinstance(found := response.json(), dict):
+            return found
+    raise ServiceError(f"{response.url} does not answer as a glyphq service does (no JSON object).")
 
 
 def unreachable(service: Service, error: httpx.RequestError) -> ServiceUnreachable:

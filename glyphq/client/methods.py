@@ -96,7 +96,7 @@ def address(server: str | None) -> httpx.URL:
     if set(url) & set("@?#"):
         raise InvalidOption(
             "server",
-            f"An address has no user or password, no ? and no #: it is such as {DEFAULT_URL}, and a key is given apart.",
+            f"An address, such as {DEFAULT_URL}, has no user or password, no ? and no #: a key is given apart.",
         )
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise InvalidOption("server", f"{url!r} is not the address of a service, such as {DEFAULT_URL}.")

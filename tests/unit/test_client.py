@@ -271,6 +271,13 @@ class TestSubmit:
         assert keys[0] != keys[1]
         assert keys[2] == "mine"
 
+    @pytest.mark.parametrize("key", ["ключ", "line\nbreak", " mine", "x" * 201])
+    def test_a_key_that_no_header_can_carry_is_told_before_anything_is_sent(self, key: str) -> None:
+        service = Service(accepted())
+        with pytest.raises(InvalidOption, match="idempotency key"):
+            service.client().submit(b"an image", idempotency_key=key)
+        assert service.requests == []
+
     def test_a_limit_is_reported_with_its_fields_and_not_tried_again(self) -> None:
         service = Service(problem(413, "limit-exceeded", "The upload is too large.", limit="max_upload_bytes", value=9))
         with pytest.raises(LimitExceeded, match=r"The upload is too large\.") as caught:
@@ -292,6 +299,15 @@ class TestSubmit:
         first, second = (request.content for request in service.requests)
         assert first == second
         assert seen == [(len(first), len(first))] * 2
+
+
+class Table:
+    """As a DataFrame: it has a shape, and columns by their names."""
+
+    shape = 2, 784
+
+    def __getitem__(self, name: str) -> None:
+        raise KeyError(name)
 
 
 class TestArrays:
@@ -324,6 +340,9 @@ class TestArrays:
             (np.zeros(784, np.uint8), UnsupportedInput, "of shape \\(784,\\) holds no scans"),
             (np.zeros((0, 28, 28), np.uint8), EmptyInput, "holds no scans"),
             ([np.zeros((28, 28), np.uint8)], UnsupportedInput, r"numpy\.stack"),
+            (Table(), UnsupportedInput, r"table\.to_numpy"),
+            (np.zeros((2, 28, 28), "M8[s]"), UnsupportedInput, "Give a numpy array"),
+            (None, UnsupportedInput, "a path, several paths, bytes"),
             (bytearray(b"PK"), UnsupportedInput, "a path, several paths, bytes"),
         ],
     )
@@ -583,6 +602,12 @@ class TestRows:
         params = service.requests[1].url.params
         assert (params["offset"], params["limit"], "first_row" in params) == ("7", "1", False)
 
+    def test_what_is_none_is_as_if_it_were_not_given(self) -> None:
+        service = Service(httpx.Response(200, stream=Broken(line(9))), httpx.Response(200, content=line(7)))
+        found = service.client().rows(JOB_ID, sort="confidence", offset=None, limit=None)
+        assert [row.row for row in found] == [9, 7]
+        assert dict(service.requests[1].url.params) == {"format": "ndjson", "sort": "confidence", "offset": "1"}
+
     @pytest.mark.parametrize("wanted", [{"reviewed": False}, {"label": "7"}])
     def test_where_corrections_may_have_changed_which_they_are_a_break_is_an_error(self, wanted) -> None:
         service = Service(httpx.Response(200, stream=Broken(line(0) + line(1))), httpx.Response(200, content=line(3)))
@@ -786,6 +811,16 @@ class TestStrangers:
     def test_an_answer_that_is_no_job_is_an_error_and_no_crash(self, body: str) -> None:
         with pytest.raises(ServiceError):
             Service(httpx.Response(200, text=body)).client().status(JOB_ID)
+
+    @pytest.mark.parametrize("body", ["[]", "{}", '{"jobs": null, "next": null}', '{"jobs": [1], "next": null}'])
+    def test_an_answer_that_is_no_list_of_jobs_is_an_error_and_no_crash(self, body: str) -> None:
+        with pytest.raises(ServiceError):
+            list(Service(httpx.Response(200, text=body)).client().jobs())
+
+    @pytest.mark.parametrize("ask", ["model", "checks", "ready"])
+    def test_an_answer_that_is_no_object_is_an_error_and_no_crash(self, ask: str) -> None:
+        with pytest.raises(ServiceError):
+            getattr(Service(httpx.Response(200, text="[1]")).client(), ask)()
 
 
 EXAMPLES = {
