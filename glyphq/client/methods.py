@@ -16,6 +16,7 @@ from glyphq.client.steps import Body, Send
 from glyphq.errors import InvalidOption
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+CONNECTIONS = httpx.Limits(max_keepalive_connections=20)  # no most at once: many may be held, as by `follow`
 
 P = ParamSpec("P")
 T = TypeVar("T")

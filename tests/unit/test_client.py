@@ -8,8 +8,14 @@ import io
 import json
 import os
 import pickle
+import socket
+import ssl
+import threading
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +24,7 @@ import anyio
 import httpx
 import numpy as np
 import pytest
+import trustme
 
 import glyphq
 from api.problems import _PROBLEMS, add_problem_handlers
@@ -362,6 +369,24 @@ def shown(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(png)))
 
 
+@contextmanager
+def tls_server() -> Iterator[str]:
+    """The address of a server with a certificate that nobody trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+
+    def shake_hands() -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError), context.wrap_socket(connection, server_side=True):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=shake_hands)
+        thread.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+        thread.join()
+
+
 class TestRepeating:
     def test_a_busy_service_is_asked_again_after_the_time_it_names_or_a_little_more(self) -> None:
         busy = problem(503, "overloaded", "Busy.", {"Retry-After": "7"})
@@ -414,6 +439,47 @@ class TestRepeating:
         with pytest.raises(ServiceUnreachable):
             service.client().status(JOB_ID)
         assert service.pauses == []
+
+    def test_a_date_to_come_back_at_is_kept_to(self) -> None:
+        at = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+        service = Service(
+            problem(503, "overloaded", "Busy.", {"Retry-After": at}), httpx.Response(200, json=job_json())
+        )
+        service.client().status(JOB_ID)
+        assert 10 < service.pauses[0] <= 25
+
+    @pytest.mark.parametrize("at", ["soon", "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 99 Dec 1999 23:59:59 GMT"])
+    def test_a_date_that_is_past_or_none_asks_for_no_time(self, at: str) -> None:
+        service = Service(
+            problem(503, "overloaded", "Busy.", {"Retry-After": at}), httpx.Response(200, json=job_json())
+        )
+        service.client().status(JOB_ID)
+        assert service.pauses[0] < 1
+
+    def test_a_server_error_that_is_not_the_services_own_is_passing(self) -> None:
+        service = Service(httpx.Response(500, text="<html>"), httpx.Response(200, json=job_json()))
+        assert service.client().status(JOB_ID).state is JobState.COMPLETED
+        service = Service(problem(500, "internal-error", "Something went wrong."))
+        with pytest.raises(ProblemReported):
+            service.client().status(JOB_ID)
+        assert service.pauses == []
+
+    def test_a_certificate_that_is_not_trusted_is_told_at_once(self) -> None:
+        pauses: list[float] = []
+
+        async def pause(seconds: float) -> None:
+            pauses.append(seconds)
+
+        with tls_server() as url:
+            client: Any = (
+                Client(url, sleep=pauses.append)
+                if Service.flavour is Client
+                else Blocking(AsyncClient(url, sleep=pause))
+            )
+            with pytest.raises(ServiceError, match=r"certificate of https://.* SSL_CERT_FILE") as caught:
+                client.status(JOB_ID)
+        assert not isinstance(caught.value, ServiceUnreachable)
+        assert pauses == []
 
     def test_a_cancel_whose_answer_was_lost_finds_the_job_cancelled(self) -> None:
         service = Service(
@@ -678,6 +744,17 @@ class TestRows:
         assert "<b>" not in html
         assert repr(rows[11]) == "<row 11 '11.png': rejected, not_an_image>"
 
+    def test_shown_they_do_nothing_to_a_terminal(self) -> None:
+        service = Service(
+            accepted(),
+            httpx.Response(200, json=job_json(warnings=["\x1b[2J"])),
+            httpx.Response(200, content=line(0, filename="\x1b]0;a\nb\x85é.png")),
+        )
+        assert repr(service.client().classify(b"an image")).splitlines()[1:] == [
+            r"0  \x1b]0;a\nb\x85é.png  7  0.9000",
+            r"warning: \x1b[2J",
+        ]
+
     def test_arrow_without_pyarrow_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
         with pytest.raises(SetupError, match="pip install pyarrow"):
@@ -716,6 +793,14 @@ class TestOtherCalls:
         service = Service(httpx.Response(204))
         service.client().delete("a/b?c")
         assert service.requests[0].url.raw_path == b"/v1/jobs/a%2Fb%3Fc"
+
+    @pytest.mark.parametrize("job_id", ["", ".", ".."])
+    @pytest.mark.parametrize("ask", ["status", "cancel", "delete", "wait", "results", "rows", "follow"])
+    def test_an_id_that_is_none_is_told_before_anything_is_sent(self, ask: str, job_id: str) -> None:
+        service = Service(httpx.Response(204))
+        with pytest.raises(JobNotFound):
+            list(getattr(service.client(), ask)(job_id))
+        assert service.requests == []
 
     def test_a_job_may_be_named_by_what_was_answered_of_it(self) -> None:
         service = Service(httpx.Response(200, json=job_json()))
