@@ -180,7 +180,8 @@ class Rows(Sequence[Row]):
 
     def __repr__(self) -> str:
         lines = [self.job.summary, *("  ".join(row.words) for row in self._shown)]
-        return "\n".join([*lines, *self._more, *(f"warning: {warning}" for warning in self.job.warnings)])
+        lines += [*self._more, *(f"warning: {warning}" for warning in self.job.warnings)]
+        return "\n".join(map(_escaped, lines))
 
     def _repr_html_(self) -> str:
         """For notebooks."""
@@ -218,6 +219,11 @@ class Correction:
             return cls(raw["row"], raw["label"], raw["corrected_by"], datetime.fromisoformat(raw["corrected_at"]))
         except (KeyError, TypeError, ValueError) as error:
             raise _unreadable("a correction", error) from error
+
+
+def _escaped(line: str) -> str:
+    """With what a terminal would obey, or a line's end, as Python writes it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _time(text: str | None) -> datetime | None:

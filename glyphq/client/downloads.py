@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict, Unpack, cast
 
 import httpx
 
@@ -199,15 +199,18 @@ class _Reading:
     taken: int = 0
     _resumed_at: int = field(default=-1, init=False)
 
+    def __post_init__(self) -> None:
+        self.wanted = cast("Wanted", {name: value for name, value in self.wanted.items() if value is not None})
+
     @property
     def in_order(self) -> bool:
         """Whether these are all rows in their order, of which the service gives those from a certain one on."""
-        return all(name in _IN_ORDER or value is None for name, value in self.wanted.items())
+        return all(name in _IN_ORDER for name in self.wanted)
 
     @property
     def is_stable(self) -> bool:
         """Whether corrections made meanwhile leave the same rows in the same order."""
-        return self.wanted.get("reviewed") is None and self.wanted.get("label") is None
+        return "reviewed" not in self.wanted and "label" not in self.wanted
 
     @property
     def has_all(self) -> bool:

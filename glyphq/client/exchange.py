@@ -1,13 +1,15 @@
 """One request and its answer, tried again where that may help. Knows HTTP; nothing of jobs.
 
 A request is repeated when the connection fails and when the service, or something before it, says that it cannot now:
-429, 502, 503, 504. Every request of this client may be repeated: a submission carries an idempotency key, and a second
-cancel or delete finds the first one's work done.
+429, 502, 503, 504, or a 500 that is not the service's own. Every request of this client may be repeated: a submission
+carries an idempotency key, and a second cancel or delete finds the first one's work done.
 """
 
 import random
+import ssl
 import time
 from collections.abc import Container
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
@@ -16,13 +18,14 @@ import httpx
 
 from glyphq.client.problems import problem_in, retry_after_seconds
 from glyphq.client.steps import Operation, Send, pause, send
-from glyphq.errors import ModelError, ServiceError, ServiceUnreachable, SetupError
+from glyphq.errors import JobNotFound, ModelError, ServiceError, ServiceUnreachable, SetupError
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 8.0
 LATE_SECONDS = 2.0  # what an answer that is due at a deadline may take beyond it
 UNHEARD_SECONDS = 3.0  # a service that has never answered is rather absent than on its way back
 _PASSING = httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError
 _LATER = 429, 502, 503, 504
+_NOT_ITS_OWN = "http-500"  # the code of a 500 that is no problem: the service's own have theirs
 _NOT_BY_ITSELF = SetupError, ModelError  # somebody must mend the service first
 
 
@@ -75,6 +78,11 @@ def answered(
         try:
             response = yield from send(replace(request, most_seconds=most_seconds))
         except httpx.RequestError as error:
+            if _is_untrusted(error):
+                raise ServiceError(
+                    f"The certificate of {service.url} is not one that this machine trusts: {error}. "
+                    "Where its authority is your own, name the file of its certificate in SSL_CERT_FILE."
+                ) from error
             pause_seconds = patience.pause_seconds() if isinstance(error, _PASSING) else None
             if pause_seconds is None:
                 raise unreachable(service, error) from error
@@ -84,7 +92,8 @@ def answered(
             if response.is_success or done_before or response.status_code in also:
                 return response
             problem = problem_in(response)
-            in_vain = response.status_code not in _LATER or isinstance(problem, _NOT_BY_ITSELF)
+            later = response.status_code in _LATER or problem.code == _NOT_ITS_OWN
+            in_vain = not later or isinstance(problem, _NOT_BY_ITSELF)
             pause_seconds = None if in_vain else patience.pause_seconds(retry_after_seconds(response))
             if pause_seconds is None:
                 raise problem
@@ -92,17 +101,24 @@ def answered(
         repeated = True
 
 
-def asked(service: Service, request: Send) -> Operation[Any]:
-    """The JSON of a successful answer. Raises ServiceError where it is none, and as `answered`."""
+def asked(service: Service, request: Send) -> Operation[dict[str, Any]]:
+    """The JSON object of a successful answer. Raises ServiceError where it is none, and as `answered`."""
     response = yield from answered(service, request)
     return json_of(response)
 
 
-def json_of(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError as error:
-        raise ServiceError(f"{response.url} does not answer as a glyphq service does (no JSON).") from error
+def json_of(response: httpx.Response) -> dict[str, Any]:
+    """Raises ServiceError where it is no object, as every answer of the service is."""
+    with suppress(ValueError):
+        if isinstance(found := response.json(), dict):
+            return found
+    raise ServiceError(f"{response.url} does not answer as a glyphq service does (no JSON object).")
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def unreachable(service: Service, error: httpx.RequestError) -> ServiceUnreachable:
@@ -111,5 +127,7 @@ def unreachable(service: Service, error: httpx.RequestError) -> ServiceUnreachab
 
 
 def job_path(job_id: str, *rest: object) -> str:
-    """Whatever the id is, it cannot lead to another route."""
+    """Whatever the id is, it cannot lead to another route. Raises JobNotFound for those that no quotes make one."""
+    if job_id in ("", ".", ".."):
+        raise JobNotFound(f"There is no job {job_id!r}.")
     return "/".join(["/v1/jobs", quote(job_id, safe=""), *map(str, rest)])

@@ -16,6 +16,7 @@ from glyphq.client.steps import Body, Send
 from glyphq.errors import InvalidOption
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+CONNECTIONS = httpx.Limits(max_keepalive_connections=20)  # no most at once: many may be held, as by `follow`
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,12 +88,17 @@ def tell(body: Body, sent: int) -> None:
 
 
 def address(server: str | None) -> httpx.URL:
-    """The service's, given or from the environment. Raises InvalidOption."""
+    """The service's, given or from the environment. Raises InvalidOption, which shows nothing that may be secret."""
     url = server if server is not None else os.environ.get("GLYPHQ_SERVER") or DEFAULT_URL
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         parsed = httpx.URL()
+    if set(url) & set("@?#"):
+        raise InvalidOption(
+            "server",
+            f"An address, such as {DEFAULT_URL}, has no user or password, no ? and no #: a key is given apart.",
+        )
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise InvalidOption("server", f"{url!r} is not the address of a service, such as {DEFAULT_URL}.")
     return parsed
@@ -104,9 +110,15 @@ def headers(key: str | None) -> dict[str, str]:
     key = key if key is not None else os.environ.get("GLYPHQ_KEY") or None
     if key is None:
         return headers
-    if not (key and key.isascii() and key.isprintable()):
+    key = key.strip()  # as read from a file
+    if not is_sendable(key):
         raise InvalidOption("key", "The key is empty or has characters that no key has.")
     return {**headers, "Authorization": f"Bearer {key}"}
+
+
+def is_sendable(text: str) -> bool:
+    """Whether a header can have this as its value."""
+    return bool(text) and text.isascii() and text.isprintable() and text == text.strip()
 
 
 def verified(url: httpx.URL) -> bool:

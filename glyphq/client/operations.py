@@ -17,14 +17,16 @@ import httpx
 from glyphq.client.bars import Bars, drawn
 from glyphq.client.downloads import rows_in_memory
 from glyphq.client.exchange import Service, answered, asked, job_path, json_of
+from glyphq.client.methods import is_sendable
 from glyphq.client.packing import Scans, body_of
 from glyphq.client.problems import problem_in, retry_after_seconds
 from glyphq.client.steps import Body, Flow, Give, OnUpload, Operation, Send, block, pause
-from glyphq.errors import InvalidOption, JobAlreadyEnded, JobFailed, JobNotFinished
+from glyphq.errors import InvalidOption, JobAlreadyEnded, JobFailed, JobNotFinished, ServiceError
 from glyphq.jobs import JobState, Options, View
 from glyphq.records import Correction, JobStatus, Rows
 
 HELD_SECONDS, ANSWER_SECONDS, DEFAULT_POLL_SECONDS = 10, 10.0, 2.0
+MAX_IDEMPOTENCY_KEY_CHARACTERS = 200
 SUBMIT_SECONDS = 600.0  # the answer comes only once the whole archive is indexed and durable
 
 OnProgress = Callable[[JobStatus], None]
@@ -58,6 +60,8 @@ def submit(
     """
     given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
     key, rules = given.pop("idempotency_key", None) or str(uuid.uuid4()), list(given.pop("charset_rules", ()))
+    if not (is_sendable(key) and len(key) <= MAX_IDEMPOTENCY_KEY_CHARACTERS):
+        raise InvalidOption("idempotency_key", "An idempotency key is a short ASCII text, such as a UUID.")
     chosen = {option: str(value) for option, value in given.items()}
     Options.from_strings(charset_rules=rules, **chosen)
     params = {**chosen, "charset_rules": rules}
@@ -118,10 +122,12 @@ def jobs(service: Service, state: JobState | str | None = None, page_size: int =
     params = {"limit": str(page_size), **({"state": str(state)} if state else {})}
     while True:
         page = yield from asked(service, Send("GET", "/v1/jobs", dict(params)))
+        if not isinstance(page.get("jobs"), list):
+            raise ServiceError(f"{service.url} does not answer as a glyphq service does (no jobs).")
         yield Give([JobStatus.from_json(each) for each in page["jobs"]])
-        if page["next"] is None:
+        if page.get("next") is None:
             return
-        params["cursor"] = page["next"]
+        params["cursor"] = str(page["next"])
 
 
 def cancel(service: Service, job: Job) -> Operation[JobStatus]:
@@ -161,8 +167,7 @@ def summary(service: Service, job: Job) -> Operation[dict[str, Any]]:
     """How sure the network was of the rows there are, and how far people have looked at them: a histogram of
     confidences with the errors to expect, labels, and counts of what was reviewed and changed.
     """
-    found: dict[str, Any] = yield from asked(service, Send("GET", job_path(_id(job), "summary")))
-    return found
+    return (yield from asked(service, Send("GET", job_path(_id(job), "summary"))))
 
 
 def image(service: Service, job: Job, row: int, view: View | str = View.ORIGINAL) -> Operation[bytes]:
@@ -177,8 +182,7 @@ def image(service: Service, job: Job, row: int, view: View | str = View.ORIGINAL
 
 def model(service: Service) -> Operation[dict[str, Any]]:
     """The card of the model that answers: classes, architecture, digest, measured accuracy."""
-    card: dict[str, Any] = yield from asked(service, Send("GET", "/v1/model"))
-    return card
+    return (yield from asked(service, Send("GET", "/v1/model")))
 
 
 def ready(service: Service) -> Operation[bool]:
@@ -196,7 +200,7 @@ def _readiness(service: Service) -> Operation[dict[str, Any]]:
     once = Service(service.url, retry_seconds=0)
     response = yield from answered(once, Send("GET", "/readyz"), also=(503,))
     readiness = json_of(response)
-    if not (isinstance(readiness, dict) and "checks" in readiness):
+    if not readiness.keys() >= {"ready", "checks"}:
         raise problem_in(response)
     return readiness
 

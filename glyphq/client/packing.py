@@ -180,7 +180,7 @@ def _zip_of(entries: Iterable[_Entry]) -> Iterator[bytes]:
 
 
 def _body_of_array(array: Any) -> Body:
-    shape = tuple(array.shape)
+    shape = tuple(_view(array).shape or ())
     if len(shape) not in (2, 3) or 0 in shape:
         raise (EmptyInput if 0 in shape else UnsupportedInput)(
             f"An array of shape {shape} holds no scans. Give pictures as [height, width] or [number, height, width], "
@@ -191,7 +191,6 @@ def _body_of_array(array: Any) -> Body:
             f"An array of shape {shape} is one picture in colour. Give it in gray, as [height, width]: "
             "image.convert('L') in Pillow."
         )
-    _bytes(array[0])
     if len(shape) == 2 and shape[1] == _PIXELS:
         return Body(lambda: _pixel_rows(array), _JSON)
     if len(shape) == 2:
@@ -218,14 +217,20 @@ def _pixel_rows(array: Any) -> Iterator[bytes]:
 
 
 def _bytes(pixels: Any) -> bytes:
+    return _view(pixels).tobytes()
+
+
+def _view(pixels: Any) -> memoryview:
     """Raises UnsupportedInput unless they are uint8."""
     try:
         view = memoryview(pixels)
-    except TypeError:
-        raise UnsupportedInput("Give a numpy array; of a tensor that is tensor.numpy().") from None
+    except (TypeError, ValueError, BufferError):
+        raise UnsupportedInput(
+            "Give a numpy array: of a tensor that is tensor.numpy(), of a table table.to_numpy()."
+        ) from None
     if view.format != "B":
         raise UnsupportedInput(
             "The array's numbers are not uint8. Give them from 0 to 255, such as (array * 255).astype('uint8') for "
             "fractions."
         )
-    return view.tobytes()
+    return view

@@ -1,6 +1,8 @@
 """From an answer that is a problem (RFC 9457) to the error it stands for: the very class that the service raised."""
 
 import re
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -83,8 +85,14 @@ def problem_in(response: httpx.Response) -> GlyphqError:
 
 
 def retry_after_seconds(response: httpx.Response) -> float | None:
+    """As the header has it: a number, or a date (RFC 9110, sec. 10.2.3)."""
     value = response.headers.get("Retry-After", "")
-    return float(value) if re.fullmatch(r"[0-9]{1,9}", value) else None
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _summary(response: httpx.Response) -> str:

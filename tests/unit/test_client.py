@@ -8,8 +8,14 @@ import io
 import json
 import os
 import pickle
+import socket
+import ssl
+import threading
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +24,7 @@ import anyio
 import httpx
 import numpy as np
 import pytest
+import trustme
 
 import glyphq
 from api.problems import _PROBLEMS, add_problem_handlers
@@ -271,6 +278,13 @@ class TestSubmit:
         assert keys[0] != keys[1]
         assert keys[2] == "mine"
 
+    @pytest.mark.parametrize("key", ["ключ", "line\nbreak", " mine", "x" * 201])
+    def test_a_key_that_no_header_can_carry_is_told_before_anything_is_sent(self, key: str) -> None:
+        service = Service(accepted())
+        with pytest.raises(InvalidOption, match="idempotency key"):
+            service.client().submit(b"an image", idempotency_key=key)
+        assert service.requests == []
+
     def test_a_limit_is_reported_with_its_fields_and_not_tried_again(self) -> None:
         service = Service(problem(413, "limit-exceeded", "The upload is too large.", limit="max_upload_bytes", value=9))
         with pytest.raises(LimitExceeded, match=r"The upload is too large\.") as caught:
@@ -292,6 +306,15 @@ class TestSubmit:
         first, second = (request.content for request in service.requests)
         assert first == second
         assert seen == [(len(first), len(first))] * 2
+
+
+class Table:
+    """As a DataFrame: it has a shape, and columns by their names."""
+
+    shape = 2, 784
+
+    def __getitem__(self, name: str) -> None:
+        raise KeyError(name)
 
 
 class TestArrays:
@@ -324,6 +347,9 @@ class TestArrays:
             (np.zeros(784, np.uint8), UnsupportedInput, "of shape \\(784,\\) holds no scans"),
             (np.zeros((0, 28, 28), np.uint8), EmptyInput, "holds no scans"),
             ([np.zeros((28, 28), np.uint8)], UnsupportedInput, r"numpy\.stack"),
+            (Table(), UnsupportedInput, r"table\.to_numpy"),
+            (np.zeros((2, 28, 28), "M8[s]"), UnsupportedInput, "Give a numpy array"),
+            (None, UnsupportedInput, "a path, several paths, bytes"),
             (bytearray(b"PK"), UnsupportedInput, "a path, several paths, bytes"),
         ],
     )
@@ -341,6 +367,24 @@ def shown(png: bytes) -> np.ndarray:
     from PIL import Image
 
     return np.asarray(Image.open(BytesIO(png)))
+
+
+@contextmanager
+def tls_server() -> Iterator[str]:
+    """The address of a server with a certificate that nobody trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+
+    def shake_hands() -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError), context.wrap_socket(connection, server_side=True):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=shake_hands)
+        thread.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+        thread.join()
 
 
 class TestRepeating:
@@ -395,6 +439,47 @@ class TestRepeating:
         with pytest.raises(ServiceUnreachable):
             service.client().status(JOB_ID)
         assert service.pauses == []
+
+    def test_a_date_to_come_back_at_is_kept_to(self) -> None:
+        at = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+        service = Service(
+            problem(503, "overloaded", "Busy.", {"Retry-After": at}), httpx.Response(200, json=job_json())
+        )
+        service.client().status(JOB_ID)
+        assert 10 < service.pauses[0] <= 25
+
+    @pytest.mark.parametrize("at", ["soon", "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 99 Dec 1999 23:59:59 GMT"])
+    def test_a_date_that_is_past_or_none_asks_for_no_time(self, at: str) -> None:
+        service = Service(
+            problem(503, "overloaded", "Busy.", {"Retry-After": at}), httpx.Response(200, json=job_json())
+        )
+        service.client().status(JOB_ID)
+        assert service.pauses[0] < 1
+
+    def test_a_server_error_that_is_not_the_services_own_is_passing(self) -> None:
+        service = Service(httpx.Response(500, text="<html>"), httpx.Response(200, json=job_json()))
+        assert service.client().status(JOB_ID).state is JobState.COMPLETED
+        service = Service(problem(500, "internal-error", "Something went wrong."))
+        with pytest.raises(ProblemReported):
+            service.client().status(JOB_ID)
+        assert service.pauses == []
+
+    def test_a_certificate_that_is_not_trusted_is_told_at_once(self) -> None:
+        pauses: list[float] = []
+
+        async def pause(seconds: float) -> None:
+            pauses.append(seconds)
+
+        with tls_server() as url:
+            client: Any = (
+                Client(url, sleep=pauses.append)
+                if Service.flavour is Client
+                else Blocking(AsyncClient(url, sleep=pause))
+            )
+            with pytest.raises(ServiceError, match=r"certificate of https://.* SSL_CERT_FILE") as caught:
+                client.status(JOB_ID)
+        assert not isinstance(caught.value, ServiceUnreachable)
+        assert pauses == []
 
     def test_a_cancel_whose_answer_was_lost_finds_the_job_cancelled(self) -> None:
         service = Service(
@@ -583,6 +668,12 @@ class TestRows:
         params = service.requests[1].url.params
         assert (params["offset"], params["limit"], "first_row" in params) == ("7", "1", False)
 
+    def test_what_is_none_is_as_if_it_were_not_given(self) -> None:
+        service = Service(httpx.Response(200, stream=Broken(line(9))), httpx.Response(200, content=line(7)))
+        found = service.client().rows(JOB_ID, sort="confidence", offset=None, limit=None)
+        assert [row.row for row in found] == [9, 7]
+        assert dict(service.requests[1].url.params) == {"format": "ndjson", "sort": "confidence", "offset": "1"}
+
     @pytest.mark.parametrize("wanted", [{"reviewed": False}, {"label": "7"}])
     def test_where_corrections_may_have_changed_which_they_are_a_break_is_an_error(self, wanted) -> None:
         service = Service(httpx.Response(200, stream=Broken(line(0) + line(1))), httpx.Response(200, content=line(3)))
@@ -653,6 +744,17 @@ class TestRows:
         assert "<b>" not in html
         assert repr(rows[11]) == "<row 11 '11.png': rejected, not_an_image>"
 
+    def test_shown_they_do_nothing_to_a_terminal(self) -> None:
+        service = Service(
+            accepted(),
+            httpx.Response(200, json=job_json(warnings=["\x1b[2J"])),
+            httpx.Response(200, content=line(0, filename="\x1b]0;a\nb\x85é.png")),
+        )
+        assert repr(service.client().classify(b"an image")).splitlines()[1:] == [
+            r"0  \x1b]0;a\nb\x85é.png  7  0.9000",
+            r"warning: \x1b[2J",
+        ]
+
     def test_arrow_without_pyarrow_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
         with pytest.raises(SetupError, match="pip install pyarrow"):
@@ -691,6 +793,14 @@ class TestOtherCalls:
         service = Service(httpx.Response(204))
         service.client().delete("a/b?c")
         assert service.requests[0].url.raw_path == b"/v1/jobs/a%2Fb%3Fc"
+
+    @pytest.mark.parametrize("job_id", ["", ".", ".."])
+    @pytest.mark.parametrize("ask", ["status", "cancel", "delete", "wait", "results", "rows", "follow"])
+    def test_an_id_that_is_none_is_told_before_anything_is_sent(self, ask: str, job_id: str) -> None:
+        service = Service(httpx.Response(204))
+        with pytest.raises(JobNotFound):
+            list(getattr(service.client(), ask)(job_id))
+        assert service.requests == []
 
     def test_a_job_may_be_named_by_what_was_answered_of_it(self) -> None:
         service = Service(httpx.Response(200, json=job_json()))
@@ -739,7 +849,19 @@ class TestStrangers:
         with pytest.raises(InvalidOption, match="not the address of a service"):
             kind(address)
 
-    @pytest.mark.parametrize("key", ["", "line\nbreak", "ключ"])
+    @pytest.mark.parametrize("kind", [Client, AsyncClient])
+    @pytest.mark.parametrize("address", ["http://host/#key=secret", "https://me:secret@host", "me:secret@host"])
+    def test_an_address_with_a_secret_in_it_is_refused_without_being_shown(self, address: str, kind: type) -> None:
+        with pytest.raises(InvalidOption, match="a key is given apart") as caught:
+            kind(address)
+        assert "secret" not in str(caught.value)
+
+    def test_a_key_is_taken_as_a_file_has_it(self) -> None:
+        service = Service(httpx.Response(200, json=job_json()))
+        service.client(key=" secret\r\n").status(JOB_ID)
+        assert service.requests[0].headers["Authorization"] == "Bearer secret"
+
+    @pytest.mark.parametrize("key", ["", " ", "line\nbreak", "ключ"])
     def test_a_key_that_no_header_can_carry_is_refused(self, key: str) -> None:
         with pytest.raises(InvalidOption, match="key"):
             Client(key=key)
@@ -774,6 +896,16 @@ class TestStrangers:
     def test_an_answer_that_is_no_job_is_an_error_and_no_crash(self, body: str) -> None:
         with pytest.raises(ServiceError):
             Service(httpx.Response(200, text=body)).client().status(JOB_ID)
+
+    @pytest.mark.parametrize("body", ["[]", "{}", '{"jobs": null, "next": null}', '{"jobs": [1], "next": null}'])
+    def test_an_answer_that_is_no_list_of_jobs_is_an_error_and_no_crash(self, body: str) -> None:
+        with pytest.raises(ServiceError):
+            list(Service(httpx.Response(200, text=body)).client().jobs())
+
+    @pytest.mark.parametrize("ask", ["model", "checks", "ready"])
+    def test_an_answer_that_is_no_object_is_an_error_and_no_crash(self, ask: str) -> None:
+        with pytest.raises(ServiceError):
+            getattr(Service(httpx.Response(200, text="[1]")).client(), ask)()
 
 
 EXAMPLES = {
