@@ -20,7 +20,11 @@ _BOUND = {"job_id": _JOB_ID, "request_id": _REQUEST_ID}
 
 def set_up_logging(form: Literal["text", "json"]) -> None:
     """Write records from INFO on to standard error. Whatever is forked later writes like this."""
-    logging.basicConfig(level=logging.INFO, handlers=[handler_of(form, sys.stderr)])
+    handler = handler_of(form, sys.stderr)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    pool = logging.getLogger("multiprocessing")  # Celery's: it says of what a process died, and hands nothing on
+    pool.addHandler(handler)
+    pool.propagate = False
 
 
 def handler_of(form: Literal["text", "json"], stream: TextIO) -> logging.Handler:
