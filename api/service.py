@@ -45,6 +45,7 @@ from glyphq.errors import (
 from glyphq.jobs import Correction, Counts, End, Job, JobState, Options
 from glyphq.ledger import Ledger, chunk_of, index_key
 from glyphq.logs import bind_job
+from glyphq.metrics import count_deleted
 from glyphq.progress import Progress
 from glyphq.selection import Selection
 from glyphq.settings import Settings
@@ -323,7 +324,10 @@ class Service:
         except JobFailed:
             self.ledger.delete_damaged(owner, job_id)
             return
+        ended = self.ledger.has_ended(job)
         self.ledger.delete(job)
+        if not ended:
+            count_deleted(job)
         self.kept_rows.drop(job)
         self._forget(job)
 

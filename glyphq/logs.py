@@ -15,16 +15,22 @@ from pythonjsonlogger.json import JsonFormatter
 
 _JOB_ID: ContextVar[str | None] = ContextVar("job_id", default=None)
 _REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+_REPEAT_SECONDS = 60.0
+_REMEMBERED = 1000  # different records
 _BOUND = {"job_id": _JOB_ID, "request_id": _REQUEST_ID}
 
 
 def set_up_logging(form: Literal["text", "json"]) -> None:
     """Write records from INFO on to standard error. Whatever is forked later writes like this."""
-    logging.basicConfig(level=logging.INFO, handlers=[handler_of(form, sys.stderr)])
+    handler = handler_of(form, sys.stderr)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    pool = logging.getLogger("multiprocessing")  # Celery's: it says of what a process died, and hands nothing on
+    pool.addHandler(handler)
+    pool.propagate = False
 
 
 def handler_of(form: Literal["text", "json"], stream: TextIO) -> logging.Handler:
-    """Writes records to `stream`, with what is bound."""
+    """Writes records to `stream`, with what is bound; of warnings that repeat, one a minute: see `_Repeats`."""
     handler = logging.StreamHandler(stream)
     if form == "json":
         fields, names = ("levelname", "name", "message", "process"), {"levelname": "level", "name": "logger"}
@@ -32,6 +38,7 @@ def handler_of(form: Literal["text", "json"], stream: TextIO) -> logging.Handler
     else:
         formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s%(bound)s")
     handler.setFormatter(formatter)
+    handler.addFilter(_Repeats())
     handler.addFilter(_add_bound if form == "json" else _add_bound_text)
     return handler
 
@@ -65,6 +72,34 @@ def bound_request_id() -> str | None:
     return _REQUEST_ID.get()
 
 
+class _Repeats(logging.Filter):
+    """Of warnings and errors that are the same to the letter, lets through the first, and then one a minute, which says
+    in `repeated` how many were like it since the one before.
+
+    While Redis is down, every process would say so every few seconds in each of the places that ask it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[object, ...], tuple[float, int]] = {}  # when the last one was let through; those since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        key = record.name, record.levelno, str(record.msg), repr(record.args), repr(error), *_known().values()
+        written, repeated = self._last.get(key, (float("-inf"), 0))
+        if abs(record.created - written) < _REPEAT_SECONDS:  # the clock may be set back
+            self._last[key] = written, repeated + 1
+            return False
+        if len(self._last) >= _REMEMBERED:
+            self._last.clear()
+        self._last[key] = record.created, 0
+        if repeated:
+            record.__dict__["repeated"] = repeated
+        return True
+
+
 def _known() -> dict[str, str]:
     return {name: value for name, variable in _BOUND.items() if (value := variable.get()) is not None}
 
@@ -79,5 +114,6 @@ def _add_bound(record: logging.LogRecord) -> bool:
 
 
 def _add_bound_text(record: logging.LogRecord) -> bool:
-    record.__dict__["bound"] = _text(_known())
+    repeated = record.__dict__.get("repeated")
+    record.__dict__["bound"] = _text(_known() | ({"repeated": str(repeated)} if repeated else {}))
     return True

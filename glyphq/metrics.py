@@ -59,12 +59,14 @@ RECOVERY_ACTIONS = (
     "chunk_resent", "drain_sent", "progress_rebuilt", "end_made", "end_told", "store_pass", "erased"
 )  # fmt: skip
 
+_DELETED = "deleted"
+
 
 def begin_counting() -> None:
     """Have what can be counted be 0 from the start: Prometheus finds no rate in a counter that begins at 1."""
     for lane, status in product(Lane, RowStatus):
         IMAGES.labels(lane, status)
-    for lane, outcome in product(Lane, (JobState.COMPLETED, JobState.CANCELLED)):
+    for lane, outcome in product(Lane, (JobState.COMPLETED, JobState.CANCELLED, _DELETED)):
         JOBS_ENDED.labels(lane, outcome)
         JOB_SECONDS.labels(lane)
 
@@ -92,3 +94,8 @@ def count_end(job: Job, outcome: JobState, ended_at: float) -> None:
     """An end that has just been created."""
     JOBS_ENDED.labels(job.lane, outcome).inc()
     JOB_SECONDS.labels(job.lane).observe(max(0.0, ended_at - job.created_at))
+
+
+def count_deleted(job: Job) -> None:
+    """A job that was deleted before its end, and has none."""
+    JOBS_ENDED.labels(job.lane, _DELETED).inc()

@@ -59,7 +59,7 @@ class Processes(Collector):
         )
 
     def _fold_ended(self) -> None:
-        """Add up what ended processes have counted, so that neither the folder nor a scrape grows with them."""
+        """Add up what ended processes have counted: the folder does not grow with them, nor the time to read it."""
         files = list(self._folder.glob("*_[0-9]*.db"))
         for pid in {_pid(file) for file in files}:
             if _lives(pid):

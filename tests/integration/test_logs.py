@@ -1,6 +1,8 @@
 """What API and worker write as JSON: every record by itself says when, who and what, and of which job and request."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +105,15 @@ def test_what_is_wrong_with_a_job_is_logged_with_it(logged: Logged, http: httpx.
         index.write_bytes(bytes(len(index.read_bytes())))
     http.get(f"/v1/jobs/{job['id']}", headers={"Prefer": "wait=30"})
     logged.record(level="WARNING", logger="worker.pipeline", job_id=job["id"], request_id="damaged")
+
+
+def test_of_what_a_worker_process_died_is_a_record_like_others(logged: Logged) -> None:
+    ready = {"logger": "worker.process", "level": "INFO"}
+    process = logged.record(**ready)["process"]
+    os.kill(process, signal.SIGKILL)
+    died = logged.record(logger="multiprocessing", level="ERROR")
+    assert f"pid:{process} exited with 'signal 9 (SIGKILL)'" in died["message"]
+    until(lambda: len(logged.records(**ready)) == 2, "another has taken its place")
 
 
 def test_probes_leave_no_line(logged: Logged, http: httpx.Client) -> None:

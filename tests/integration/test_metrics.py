@@ -196,6 +196,17 @@ def test_cancelled_rows_are_counted_where_the_job_was_cancelled(measured: Measur
     assert measured.api().since(before, "glyphq_jobs_ended_total", lane="bulk", outcome="cancelled") == 1
 
 
+def test_a_job_that_is_deleted_before_its_end_is_counted(measured: Measured, client: Client, scans) -> None:
+    before = measured.api()
+    ended = client.wait(client.submit(zip_of(scans)).id)
+    with halted(measured.service):
+        for job in (client.submit(zip_of(scans)).id, ended.id):
+            client.delete(job)
+    deleted = {"lane": "bulk", "outcome": "deleted"}
+    until(lambda: measured.api().since(before, "glyphq_jobs_ended_total", **deleted), "it is told")
+    assert measured.api().since(before, "glyphq_jobs_ended_total", **deleted) == 1
+
+
 def test_while_redis_hangs_the_rest_is_told(measured: Measured) -> None:
     before = measured.api()
     redis = measured.service.children["redis"].pid

@@ -143,7 +143,7 @@ def test_what_is_scraped_has_few_series(prometheus: Prometheus) -> None:
     names = {label for series in prometheus.ask("series", **{"match[]": '{__name__=~"glyphq_.*"}'}) for label in series}
     assert names == {
         "__name__", "instance", "job", "le", "lane", "outcome", "status", "operation", "action", "stage", "state",
-        "queue", "method", "route", "digest", "engine",
+        "queue", "method", "route", "digest", "engine", "version",
     }  # fmt: skip
     [counted] = prometheus.result('count({__name__=~"glyphq_.*"})')
     assert int(counted["value"][1]) < 2000
@@ -163,6 +163,9 @@ def test_the_dashboard_is_as_grafana_reads_it() -> None:
         places |= cells
     for panel in PANELS:
         assert panel["description"]
+        if panel["type"] == "stat":  # of a range it would show the last value there was, however old
+            assert panel["fieldConfig"]["defaults"]["noValue"]
+            assert all(target["instant"] and not target["range"] for target in panel["targets"])
         assert panel["fieldConfig"]["defaults"]["unit"] in ("none", "ops", "reqps", "s", "bytes", "percentunit")
         for target in panel["targets"]:
             assert target["datasource"] == panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import pytest
+
 from glyphq import logs
 
 
@@ -56,6 +58,36 @@ def test_an_error_keeps_what_was_bound_where_it_arose() -> None:
     assert "job_id" not in record
     assert "ValueError: invalid literal" in record["exc_info"]
     assert "[job_id=job-1 request_id=request-1]" in record["exc_info"]
+
+
+@pytest.mark.parametrize(("form", "says"), [("text", "[repeated=2]"), ("json", '"repeated": 2')])
+def test_a_warning_that_repeats_is_written_once_a_minute_with_how_often(
+    form: Literal["text", "json"], says: str
+) -> None:
+    def say(level: int, message: str, seconds: float = 0) -> None:
+        fields = {"name": "some.module", "levelno": level, "msg": message, "created": 1.8e9 + seconds}
+        log.handle(logging.makeLogRecord(fields))
+
+    with written(form) as (log, stream):
+        for second in range(3):
+            say(logging.WARNING, "no Redis", second)
+        assert len(stream.getvalue().splitlines()) == 1
+        say(logging.WARNING, "no Redis", 61)
+        say(logging.WARNING, "no store", 61)
+        for _ in range(2):
+            say(logging.INFO, "a line each")
+    first, again, *others = stream.getvalue().splitlines()
+    assert "repeated" not in first
+    assert says in again
+    assert len(others) == 3
+
+
+def test_the_same_of_another_job_is_no_repetition() -> None:
+    with written("text") as (log, stream):
+        for job in ("job-1", "job-2"):
+            with logs.bound(job):
+                log.warning("damaged")
+    assert len(stream.getvalue().splitlines()) == 2
 
 
 def test_what_is_bound_within_ends_with_it() -> None:
