@@ -119,8 +119,10 @@ def open_blobs(url: str) -> Blobs:
             from glyphq.object_blobs import ObjectBlobs
         except ImportError as error:
             raise SetupError(f"A store at s3:// takes obstore; in a clone: pip install -e '.[s3]' ({error}).") from None
-        bucket, _, prefix = place.partition("/")
-        return MeasuredBlobs(ObjectBlobs(bucket, prefix.strip("/")))
+        bucket, _, prefix = place.strip("/").partition("/")
+        if not bucket or (prefix and not is_key(prefix)):
+            raise SetupError(f"{url} is not s3://BUCKET or s3://BUCKET/PREFIX; a prefix is as a/b.")
+        return MeasuredBlobs(ObjectBlobs(bucket, prefix))
     from glyphq.local_blobs import LocalBlobs
 
     return MeasuredBlobs(LocalBlobs(Path(place)))

@@ -45,6 +45,8 @@ _BACKOFF: "BackoffConfig" = {
 _RETRIES, _RETRY_TIMEOUT = 6, timedelta(seconds=60)
 _CREATE_AGAIN_SECONDS = 0.1, 0.5, 2.0
 _PART_BYTES = 8 << 20  # a service takes 10,000 parts: objects up to 80 GiB
+_DELETED_AT_ONCE = 1000  # as many as a service takes in one request
+_NO_BUCKET = "<Code>NoSuchBucket<"  # which is told as if the object alone were absent
 _MOST_SAID = 500  # characters of an error
 _READ_AHEAD_BYTES = 1 << 20
 _AT_ONCE = 8
@@ -171,7 +173,7 @@ class ObjectBlobs:
 
     def delete_folder(self, prefix: str) -> None:
         with suppress(FileNotFoundError), _errors(prefix):
-            for page in obstore.list(self._store, prefix=checked_key(prefix)):
+            for page in obstore.list(self._store, prefix=checked_key(prefix), chunk_size=_DELETED_AT_ONCE):
                 obstore.delete(self._store, [each["path"] for each in page])
 
     def sync(self, keys: Iterable[str]) -> None:
@@ -263,7 +265,7 @@ def _errors(what: str, *, absent_ok: bool = True) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        if absent_ok and isinstance(error, FileNotFoundError):
+        if absent_ok and isinstance(error, FileNotFoundError) and _NO_BUCKET not in str(error):
             raise
         said = " ".join(str(error).partition("\n\nDebug source:")[0].split())  # S3's own code is on the second line
         raise StoreError(f"{what}: {said[:_MOST_SAID]}") from error

@@ -12,7 +12,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError
 
 from bench.bucket import bucket
 from glyphq.blobs import open_blobs
-from glyphq.errors import StoreError
+from glyphq.errors import SetupError, StoreError
 from glyphq.object_blobs import ObjectBlobs
 from tests.unit.blobs_contract import BlobsContract
 
@@ -46,6 +46,12 @@ def test_an_address_says_bucket_and_prefix() -> None:
     open_blobs("s3://scans/one/two/").create("a", b"content")
     assert ObjectBlobs("scans", "one/two").get("a") == b"content"
     assert ObjectBlobs("scans").get("one/two/a") == b"content"
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3://scans//a", "s3://scans/a/../b", "s3://scans/a b"])
+def test_an_address_that_says_neither_is_refused(url: str) -> None:
+    with pytest.raises(SetupError, match="BUCKET/PREFIX"):
+        open_blobs(url)
 
 
 def test_a_put_that_meets_its_own_success_has_won(blobs: ObjectBlobs) -> None:
@@ -94,8 +100,9 @@ def test_the_next_objects_are_asked_for_while_one_is_awaited(
 
 def test_a_bucket_that_is_not_there_is_a_store_error() -> None:
     nowhere = ObjectBlobs("no-such-bucket")
-    with pytest.raises(StoreError):
-        nowhere.create("a", b"content")
+    for ask in (nowhere.get, nowhere.delete, lambda key: nowhere.create(key, b"content")):
+        with pytest.raises(StoreError, match="NoSuchBucket"):
+            ask("a")
 
 
 def test_a_service_that_does_not_answer_is_a_store_error(monkeypatch: pytest.MonkeyPatch) -> None:
