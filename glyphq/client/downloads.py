@@ -1,8 +1,9 @@
 """What came of a job, for `Client` and `AsyncClient`: rows as records, as Arrow, in a file. Knows the API's routes;
 does no I/O of its own but on the file it is given (see `steps`).
 
-Connections break. Rows that go on one after the other are asked for from the first that is missing; what cannot be
-parted, as Parquet, is begun anew as long as more of it comes than before.
+Connections break, and what comes through a proxy may end early as if it were whole. Rows that go on one after the other
+are asked for from the first that is missing; what cannot be parted, as Parquet, is begun anew as long as more of it
+comes than before.
 """
 
 import json
@@ -58,13 +59,15 @@ def rows(service: Service, job: JobStatus | str, **wanted: Unpack[Wanted]) -> Fl
     reading = _Reading(job, wanted)
     while True:
         response = yield from answered(service, reading.request(Format.NDJSON))
-        complete = _is_complete(response)
+        complete = _is_complete(service, response)
         lines = _Lines()
         try:
             while (piece := (yield from read_piece())) is not None:
                 if found := lines.rows_in(piece):
                     reading.taken += len(found)
                     yield Give(found)
+            if lines.rest or reading.lacks_some(response):
+                raise _cut_short()
             return
         except httpx.RequestError as error:
             if reading.has_all:
@@ -91,6 +94,8 @@ def follow(service: Service, job: JobStatus | str, first_row: int = 0, *, correc
                 if found := lines.rows_in(piece):
                     patience, first_row = Patience(service), found[-1].row + 1
                     yield Give(found)
+            if lines.rest:
+                raise _cut_short()
             return
         except httpx.ReadTimeout:
             continue
@@ -165,25 +170,26 @@ def _written(
 ) -> Operation[bool]:
     """`may_begin_anew`: the file is ours from its first byte, so that it may be emptied."""
     reading, furthest = _Reading(job, wanted), -1
-    whole = WholeRows(csv=form is Format.CSV)
+    whole, in_rows = WholeRows(csv=form is Format.CSV), form in (Format.CSV, Format.NDJSON)
     while True:
         response = yield from answered(service, reading.request(form))
-        complete, came = _is_complete(response), 0
-        in_rows = complete and reading.in_order and form in (Format.CSV, Format.NDJSON)
+        complete, came = _is_complete(service, response), 0
         try:
             while (piece := (yield from read_piece())) is not None:
                 came += len(piece)
                 rows = whole.taken(piece) if in_rows else piece
                 yield from block(partial(file.write, rows))
-            if in_rows:
-                file.write(whole.rest)
+            reading.taken = whole.number
+            if in_rows and (whole.is_cut or reading.lacks_some(response)):
+                raise _cut_short()
+            yield from block(partial(file.write, whole.rest))
             return complete
         except httpx.RequestError as error:
-            if in_rows:
+            if in_rows and complete and reading.in_order:
                 goes_on = whole.resume()
                 reading.taken = whole.number
             elif goes_on := may_begin_anew and came > furthest:
-                furthest = came
+                furthest, whole, reading.taken = came, WholeRows(csv=form is Format.CSV), 0
                 file.seek(0)
                 file.truncate()
             if not goes_on:
@@ -217,6 +223,12 @@ class _Reading:
         """Whether no more are wanted."""
         return self.taken == self.wanted.get("limit")
 
+    def lacks_some(self, response: httpx.Response) -> bool:
+        """Whether fewer have been taken than there are, where the service says how many that is."""
+        matching = response.headers.get("Glyphq-Matching", "")
+        wanted = int(matching) - self.wanted.get("offset", 0) if matching.isdecimal() else 0
+        return self.taken < min(wanted, self.wanted.get("limit", wanted))
+
     def goes_on(self) -> bool:
         """Whether rows have come since this was asked last."""
         came, self._resumed_at = self.taken > self._resumed_at, self.taken
@@ -239,11 +251,11 @@ class _Lines:
     """NDJSON as it comes."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self.rest = b""
 
     def rows_in(self, piece: bytes) -> list[Row]:
         """The rows that this piece completes."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
+        *lines, self.rest = (self.rest + piece).split(b"\n")
         try:
             return [Row.from_json(json.loads(line)) for line in lines]
         except ValueError as error:
@@ -270,8 +282,16 @@ def _texts(params: Any) -> dict[str, str | list[str]]:
     return texts
 
 
-def _is_complete(response: httpx.Response) -> bool:
-    return bool(response.headers.get("Glyphq-Complete", "true") == "true")
+def _is_complete(service: Service, response: httpx.Response) -> bool:
+    """Raises ServiceError for an answer that is not the service's, as that of a network that wants a login first."""
+    complete = response.headers.get("Glyphq-Complete")
+    if complete not in ("true", "false"):
+        raise ServiceError(f"{service.url} does not answer as a glyphq service does (no results).")
+    return bool(complete == "true")
+
+
+def _cut_short() -> httpx.RemoteProtocolError:
+    return httpx.RemoteProtocolError("the answer ended before the last row")
 
 
 def _broke_off(service: Service, error: httpx.RequestError) -> ServiceUnreachable:

@@ -146,7 +146,7 @@ def cancel(service: Service, job: Job) -> Operation[JobStatus]:
 
 def delete(service: Service, job: Job) -> Operation[None]:
     """Erase a job with its input, results and corrections, running or not."""
-    yield from answered(service, Send("DELETE", job_path(_id(job))))
+    yield from _erased(service, job_path(_id(job)))
 
 
 def correct(service: Service, job: Job, row: int, label: str) -> Operation[Correction]:
@@ -160,7 +160,7 @@ def correct(service: Service, job: Job, row: int, label: str) -> Operation[Corre
 
 def uncorrect(service: Service, job: Job, row: int) -> Operation[None]:
     """Take a correction back, if there is one: the network's word stands again. Raises RowNotFound."""
-    yield from answered(service, Send("DELETE", job_path(_id(job), "items", row, "correction")))
+    yield from _erased(service, job_path(_id(job), "items", row, "correction"))
 
 
 def summary(service: Service, job: Job) -> Operation[dict[str, Any]]:
@@ -194,6 +194,12 @@ def checks(service: Service) -> Operation[dict[str, str]]:
     """What the service needs to work, each `ok` or a sentence that says what to do. Asks once."""
     found: dict[str, str] = (yield from _readiness(service))["checks"]
     return found
+
+
+def _erased(service: Service, path: str) -> Operation[None]:
+    response = yield from answered(service, Send("DELETE", path))
+    if response.is_success and response.status_code != httpx.codes.NO_CONTENT:
+        raise ServiceError(f"{service.url} does not answer as a glyphq service does: nothing has been erased.")
 
 
 def _readiness(service: Service) -> Operation[dict[str, Any]]:

@@ -28,6 +28,11 @@ class WholeRows:
         self.rest = data[end:]
         return data[:end]
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether what has come ends within a row; the line of names alone is whole."""
+        return bool(self.rest) and not (self._named and self.rest.endswith(b"\n"))
+
     def resume(self) -> bool:
         """Begin again after the last whole row. False where none has come since the last time."""
         came, self._resumed_at, self.rest = self.number > self._resumed_at, self.number, b""

@@ -114,7 +114,8 @@ class Service:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return httpx.Response(answer.status_code, headers=answer.headers, stream=answer.stream)  # can be read again
+        headers = {"glyphq-complete": "true", **answer.headers}
+        return httpx.Response(answer.status_code, headers=headers, stream=answer.stream)  # can be read again
 
     def client(self, key: str | None = None) -> Any:
         if Service.flavour is Client:
@@ -619,6 +620,37 @@ class TestResults:
             service.client().results(JOB_ID, format)
         assert len(service.requests) == 2
 
+    def test_what_a_proxy_cut_short_goes_on_as_well(self) -> None:
+        service = Service(
+            httpx.Response(200, content=b"row,filename\n0,a\n1,"),
+            httpx.Response(200, content=b'1,b\n2,"c\n'),
+            httpx.Response(200, content=b'2,"c\n"\n', headers={"Glyphq-Matching": "4"}),
+            httpx.Response(200, content=b"3,d\n", headers={"Glyphq-Matching": "4"}),
+        )
+        assert service.client().results(JOB_ID) == b'row,filename\n0,a\n1,b\n2,"c\n"\n3,d\n'
+        assert [request.url.params.get("first_row") for request in service.requests] == [None, "1", "2", "3"]
+
+    def test_what_is_cut_short_again_at_the_same_place_is_told(self) -> None:
+        cut = httpx.Response(200, content=b"row,filename\n0,a\n1,"), httpx.Response(200, content=b"1,")
+        with pytest.raises(ServiceUnreachable, match="ended before the last row"):
+            Service(*cut).client().results(JOB_ID)
+
+    def test_some_of_them_that_were_cut_short_are_begun_anew(self, tmp_path: Path) -> None:
+        three = {"Glyphq-Matching": "9"}
+        service = Service(
+            httpx.Response(200, content=b"row,filename\n7,a\n4,b\n", headers=three),
+            httpx.Response(200, content=b"row,filename\n7,a\n4,b\n2,c\n", headers=three),
+        )
+        service.client().download(JOB_ID, tmp_path / "rows.csv", sort="confidence", offset=1, limit=3)
+        assert (tmp_path / "rows.csv").read_bytes() == b"row,filename\n7,a\n4,b\n2,c\n"
+        assert len(service.requests) == 2
+
+    @pytest.mark.parametrize("format", Format)
+    def test_an_answer_that_is_not_the_services_is_no_results(self, format: Format) -> None:
+        portal = httpx.Response(200, json={"login": "first"}, headers={"Glyphq-Complete": ""})
+        with pytest.raises(ServiceError, match="does not answer as a glyphq service does"):
+            Service(portal).client().results(JOB_ID, format)
+
     def test_what_cannot_be_parted_is_begun_anew(self, tmp_path: Path) -> None:
         service = Service(
             httpx.Response(200, stream=Broken(b"PAR1 and more")), httpx.Response(200, content=b"PAR1 all")
@@ -660,6 +692,16 @@ class TestRows:
         )
         assert [row.row for row in service.client().rows(JOB_ID)] == [0, 1, 2]
         assert [request.url.params.get("first_row") for request in service.requests] == [None, "2"]
+
+    def test_an_answer_that_was_cut_short_goes_on_as_well(self) -> None:
+        service = Service(
+            httpx.Response(200, content=line(0) + line(1)[:9]),
+            httpx.Response(200, content=line(1), headers={"Glyphq-Matching": "3"}),
+            httpx.Response(200, content=line(2), headers={"Glyphq-Matching": "3"}),
+        )
+        assert [row.row for row in service.client().rows(JOB_ID)] == [0, 1, 2]
+        service = Service(httpx.Response(200, content=line(0) + line(1)[:9]), httpx.Response(200, content=line(1)))
+        assert [row.row for row in service.client().follow(JOB_ID)] == [0, 1]
 
     def test_some_of_them_go_on_as_well(self) -> None:
         service = Service(httpx.Response(200, stream=Broken(line(9) + line(4))), httpx.Response(200, content=line(7)))
@@ -901,6 +943,13 @@ class TestStrangers:
     def test_an_answer_that_is_no_list_of_jobs_is_an_error_and_no_crash(self, body: str) -> None:
         with pytest.raises(ServiceError):
             list(Service(httpx.Response(200, text=body)).client().jobs())
+
+    def test_an_answer_that_is_not_the_services_has_erased_nothing(self) -> None:
+        client = Service(httpx.Response(200, text="Log in first")).client()
+        with pytest.raises(ServiceError, match="nothing has been erased"):
+            client.delete(JOB_ID)
+        with pytest.raises(ServiceError, match="nothing has been erased"):
+            client.uncorrect(JOB_ID, 3)
 
     @pytest.mark.parametrize("ask", ["model", "checks", "ready"])
     def test_an_answer_that_is_no_object_is_an_error_and_no_crash(self, ask: str) -> None:
