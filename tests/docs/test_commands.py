@@ -40,7 +40,7 @@ def programs(page: Path) -> list[str]:
 
 
 def runnable(block: str) -> str:
-    """The block without what is run elsewhere; of `make`, that there is such a target."""
+    """The block without what is run elsewhere; of `make`, that there is such a target: most take an hour, not a minute."""
     lines = []
     for line in block.splitlines():
         program = (shlex.split(line, comments=True) or [""])[0]
@@ -85,6 +85,20 @@ def test_the_commands_of_a_page_do_what_they_are_for(page: Path, clone: Path, se
         cwd=clone, env=variables, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+
+
+def test_the_demonstration_prints_what_the_readme_shows(clone: Path) -> None:
+    """`make demo-crash` takes minutes where little is free, and tests/faults has each of its faults."""
+    done = subprocess.run(
+        ["make", "--old-file=.venv/service", "demo"],  # the environment stays as it is
+        cwd=clone, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    shown, printed = (set(text.splitlines()) for text in ((clone / "README.md").read_text(), done.stdout))
+    assert (
+        "row,filename,label,confidence,label_2,confidence_2,label_3,confidence_3,status,reason,detail"
+        in shown & printed
+    )
 
 
 def test_the_papers_in_two_languages_have_the_same_commands() -> None:
