@@ -400,6 +400,13 @@ class TestRows:
         assert json.loads(run("follow", JOB_ID, "--json", "--first-row", "3").out) == ROW
         assert service.requests[-1].url.params["first_row"] == "3"
 
+    def test_interrupted_while_following_it_says_how_to_go_on(self, run: Run, service: FakeService) -> None:
+        def interrupt(_request: httpx.Request) -> None:
+            raise KeyboardInterrupt
+
+        service.on_request = interrupt
+        assert run("follow", JOB_ID) == Outcome(130, "", f"Interrupted. The job goes on: glyphq follow {JOB_ID}\n")
+
     def test_a_correction_is_made_and_taken_back(self, run: Run, service: FakeService) -> None:
         assert run("correct", JOB_ID, "12", "7") == Outcome(0, "", "")
         assert json.loads(run("correct", JOB_ID, "12", "7", "--json").out) == {
