@@ -21,7 +21,7 @@ def watch(client: "Client", job_id: str, timeout_seconds: float | None = None) -
 
 @contextmanager
 def saying_where_it_is_left(job_id: str, *, kept: bool = True, verb: str = "wait") -> Iterator[None]:
-    """Whoever interrupts the block, by Ctrl-C or a signal, reads what becomes of the job, and the verb to go on with."""
+    """Whoever interrupts the block, by Ctrl-C or a signal, reads what becomes of the job, and how to go on."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
