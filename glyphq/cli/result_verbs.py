@@ -19,6 +19,7 @@ from glyphq.cli.options import (
     Server,
     client_of,
 )
+from glyphq.cli.waiting import saying_where_it_is_left
 from glyphq.cli.words import print_json, printable, say, target_of
 from glyphq.errors import JobNotFinished
 from glyphq.jobs import Correction, RowStatus, Sort
@@ -88,7 +89,7 @@ def follow(
 
     Example: glyphq follow 0199f0a0-0000-7000-8000-000000000001 --json
     """
-    with client_of(context, server, key) as client:
+    with client_of(context, server, key) as client, saying_where_it_is_left(job, verb="follow"):
         for row in client.follow(job, first_row):
             typer.echo(json.dumps(row.as_json()) if as_json else "  ".join(map(printable, row.words)))
 

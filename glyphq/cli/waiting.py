@@ -20,10 +20,10 @@ def watch(client: "Client", job_id: str, timeout_seconds: float | None = None) -
 
 
 @contextmanager
-def saying_where_it_is_left(job_id: str, *, kept: bool = True) -> Iterator[None]:
-    """Whoever interrupts the block, by Ctrl-C or a signal, reads what becomes of the job."""
+def saying_where_it_is_left(job_id: str, *, kept: bool = True, verb: str = "wait") -> Iterator[None]:
+    """Whoever interrupts the block, by Ctrl-C or a signal, reads what becomes of the job, and how to go on."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        say(f"Interrupted. The job goes on: glyphq wait {job_id}" if kept else "Interrupted. Nothing of it is kept.")
+        say(f"Interrupted. The job goes on: glyphq {verb} {job_id}" if kept else "Interrupted. Nothing of it is kept.")
         raise

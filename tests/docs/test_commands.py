@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from glyphq import samples
+from glyphq.cli.app import app
 from glyphq.embedded import EmbeddedService, embedded_service
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,7 +41,7 @@ def programs(page: Path) -> list[str]:
 
 
 def runnable(block: str) -> str:
-    """The block without what is run elsewhere; of `make`, that there is such a target."""
+    """The block without what is run elsewhere; of `make`, that the target exists: most take an hour."""
     lines = []
     for line in block.splitlines():
         program = (shlex.split(line, comments=True) or [""])[0]
@@ -87,10 +88,34 @@ def test_the_commands_of_a_page_do_what_they_are_for(page: Path, clone: Path, se
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
 
+def test_the_demonstration_prints_what_the_readme_shows(clone: Path) -> None:
+    """`make demo-crash` takes minutes where little is free, and tests/faults has each of its faults."""
+    done = subprocess.run(
+        ["make", "--old-file=.venv/service", "demo"],  # the environment stays as it is
+        cwd=clone, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    header = "row,filename,label,confidence,label_2,confidence_2,label_3,confidence_3,status,reason,detail"
+    assert header in (clone / "README.md").read_text().splitlines()
+    assert header in done.stdout.splitlines()
+
+
 def test_the_papers_in_two_languages_have_the_same_commands() -> None:
     russian = blocks(ROOT / "README.ru.md")
     assert russian
     assert [block for block in blocks(ROOT / "README.md") if block in russian] == russian
+
+
+def test_each_folder_of_tests_is_named_to_contributors() -> None:
+    folders = {f"`{each.parent.relative_to(ROOT)}`" for each in (ROOT / "tests").glob("*/__init__.py")}
+    assert [name for name in sorted(folders) if name not in (ROOT / "CONTRIBUTING.md").read_text()] == []
+
+
+def test_each_verb_is_named_in_the_papers() -> None:
+    table = (ROOT / "docs" / "usage.md").read_text().split("\n## Command line\n")[1]
+    named = re.findall(r"`([a-z]+)`", "".join(line.split("|")[1] for line in table.splitlines() if line[:1] == "|"))
+    of_app = [(each.name or each.callback.__name__) for each in app.registered_commands]
+    assert sorted(named) == sorted([*of_app, *(group.name for group in app.registered_groups)])
 
 
 def test_links_between_the_papers_lead_somewhere() -> None:

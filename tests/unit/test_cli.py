@@ -1,8 +1,7 @@
-"""The command line: what it prints where, its exit codes, and what importing it costs."""
+"""The command line: what it prints where, and its exit codes."""
 
 import csv
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -345,6 +344,14 @@ class TestJobs:
         done = run("wait", JOB_ID, "--timeout", "0")
         assert (done.code, done.err) == (3, f"error: Job {JOB_ID} has not finished: 2 of 4 rows.\n")
 
+    def test_where_nothing_can_be_drawn_progress_is_a_line_now_and_then(
+        self, run: Run, service: FakeService, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("glyphq.client.bars.LINE_SECONDS", 0)
+        service.state = "running"
+        done = run("wait", JOB_ID, "--timeout", "0")
+        assert done.err.splitlines()[0] == "Classifying 2/4, 1,234 images/s, 2 s left"
+
     def test_results_of_a_running_job_exit_3_and_leave_no_file(
         self, run: Run, service: FakeService, tmp_path: Path
     ) -> None:
@@ -399,6 +406,13 @@ class TestRows:
         assert run("follow", JOB_ID) == Outcome(0, "0  a.png  7  0.9876\n", "")
         assert json.loads(run("follow", JOB_ID, "--json", "--first-row", "3").out) == ROW
         assert service.requests[-1].url.params["first_row"] == "3"
+
+    def test_interrupted_while_following_it_says_how_to_go_on(self, run: Run, service: FakeService) -> None:
+        def interrupt(_request: httpx.Request) -> None:
+            raise KeyboardInterrupt
+
+        service.on_request = interrupt
+        assert run("follow", JOB_ID) == Outcome(130, "", f"Interrupted. The job goes on: glyphq follow {JOB_ID}\n")
 
     def test_a_correction_is_made_and_taken_back(self, run: Run, service: FakeService) -> None:
         assert run("correct", JOB_ID, "12", "7") == Outcome(0, "", "")
@@ -630,34 +644,6 @@ class TestHelp:
         assert run("--version").out == f"{__version__}\n"
 
 
-def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False)
-
-
-_RESULTS = """
-import sys
-from pathlib import Path
-from glyphq.cli.words import target_of
-with target_of(Path(sys.argv[1])) as file:
-    file.write(b"rows\\n")
-"""
-
-
-def test_importing_it_needs_only_the_base_install() -> None:
-    heavy = "{'torch', 'cv2', 'PIL', 'fastapi', 'celery', 'pyarrow', 'numpy', 'redis', 'pydantic', 'HersheyFonts'}"
-    done = in_a_process("-c", f"import sys, glyphq.cli.app; print(sorted({heavy} & set(sys.modules)))")
-    assert (done.stdout, done.stderr) == ("[]\n", "")
-
-
-def test_what_the_shell_has_opened_is_written_on_not_replaced(tmp_path: Path) -> None:
-    command = f"{{ echo begin; {sys.executable} -c '{_RESULTS}' /dev/fd/1; echo end; }} > rows.txt"
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "rows.txt").read_text().splitlines() == ["begin", "rows", "end"]
-
-
 @pytest.mark.parametrize("name", ["scan.png", "rows.csv"])
 def test_an_output_is_not_put_among_the_scans(run: Run, tmp_path: Path, name: str) -> None:
     (tmp_path / "scan.png").write_bytes(b"precious")
@@ -665,24 +651,3 @@ def test_an_output_is_not_put_among_the_scans(run: Run, tmp_path: Path, name: st
     assert done.code == 2
     assert (tmp_path / "scan.png").read_bytes() == b"precious"
     assert [path.name for path in tmp_path.iterdir()] == ["scan.png"]
-
-
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
-def test_a_stream_that_is_closed_is_no_fault(closed: str) -> None:
-    command = f"{sys.executable} -m glyphq.cli --version {closed}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_reader_that_has_read_enough_is_no_error(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m glyphq.cli --help | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stderr, done.stdout.count("\n")) == ("", 1)
-
-
-def test_nobody_at_the_address_is_one_line_without_a_traceback() -> None:
-    done = in_a_process("-m", "glyphq.cli", "cancel", JOB_ID, "--server", "http://127.0.0.1:1")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: Nobody answers at http://127.0.0.1:1: ")
-    assert done.stderr.endswith("Start one with `glyphq serve`, or name one with --server.\n")
-    assert done.stderr.count("\n") == 1
