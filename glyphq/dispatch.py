@@ -96,7 +96,9 @@ class Dispatcher:
             return
         lost = self._progress.lost_chunks(job.id, BULK_QUEUE)
         if lost.chunks:
-            log.warning("job %s: chunks %s are sent again", job.id, list(lost.chunks))
+            # Of a worker that starts, the first messages wait longer than a message may, until it has its model.
+            level = logging.WARNING if self._progress.any_claimed() else logging.INFO
+            log.log(level, "job %s: chunks %s are sent again", job.id, list(lost.chunks))
             RECOVERIES.labels("chunk_resent").inc(len(lost.chunks))
         self.send(job, lost)
         self._send_next(job)

@@ -30,7 +30,7 @@ def set_up_logging(form: Literal["text", "json"]) -> None:
 
 
 def handler_of(form: Literal["text", "json"], stream: TextIO) -> logging.Handler:
-    """Writes records to `stream`, with what is bound; of warnings that repeat, one a minute: see `_Repeats`."""
+    """Writes records to `stream`, with what is bound; a warning that repeats once a minute, see `_Repeats`."""
     handler = logging.StreamHandler(stream)
     if form == "json":
         fields, names = ("levelname", "name", "message", "process"), {"levelname": "level", "name": "logger"}

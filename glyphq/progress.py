@@ -184,6 +184,10 @@ class Progress:
         now, lost = self._lost(keys, [_UNCLAIMED_MS, _UNCLAIMED_EMPTY_MS, _JOB_TTL_SECONDS])
         return Sending(tuple(int(chunk) for chunk in lost), now)
 
+    def any_claimed(self) -> bool:
+        """Whether Redis knows of a worker that ever took a chunk."""
+        return bool(self.redis.exists(LATEST_CLAIMED))
+
     def done_chunks(self, job_id: str) -> set[int]:
         """The chunks whose done bit is set."""
         # Not decoded as text: a bitmap is no text.

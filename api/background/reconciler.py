@@ -17,7 +17,7 @@ from glyphq.dispatch import Dispatcher
 from glyphq.errors import DamagedObject, JobNotFound, StoreError
 from glyphq.jobs import Job
 from glyphq.ledger import Ledger, record_key
-from glyphq.logs import bound
+from glyphq.logs import bind_request, bound
 from glyphq.metrics import RECOVERIES
 from glyphq.progress import Progress
 from glyphq.settings import Settings
@@ -113,7 +113,9 @@ class Reconciler:
 
     def _act(self, owner: str, job_id: str, act: Callable[[Job], None]) -> None:
         try:
-            act(self._ledger.job(owner, job_id))
+            job = self._ledger.job(owner, job_id)
+            bind_request(job.request_id)
+            act(job)
         except JobNotFound:
             self._dispatcher.forget(owner, job_id)
         except DamagedObject as error:

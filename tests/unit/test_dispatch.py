@@ -1,6 +1,7 @@
 """What is due is sent and what is done is ended, whatever Redis believes; and the reconciler outlives every fault."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from redis import Redis
@@ -11,9 +12,10 @@ from glyphq.dispatch import Dispatcher
 from glyphq.errors import StoreError
 from glyphq.jobs import Counts, Job
 from glyphq.ledger import Ledger, record_key, result_key
+from glyphq.logs import bound_request_id
 from glyphq.progress import BULK_QUEUE, EPOCH, Progress
 from glyphq.settings import Settings
-from tests.unit.ledgers import DAMAGES, accepted, spoil, work
+from tests.unit.ledgers import DAMAGES, accepted, prepared, spoil, work
 
 OWNER_WINDOW = 8
 
@@ -155,3 +157,26 @@ class TestReconciler:
         reconciler.reconcile()
         Reconciler(Settings(), ledger, progress, dispatcher).reconcile()
         assert len(sent(redis)) == 3
+
+    def test_a_chunk_sent_again_is_a_warning_once_a_worker_has_taken_one(
+        self, reconciler, ledger, progress, redis, caplog
+    ):
+        """Before, a worker that starts has taken messages and loads its model."""
+        caplog.set_level("INFO", "glyphq.dispatch")
+        job = accepted(ledger)
+        reconciler.reconcile()
+        for level in ("INFO", "WARNING"):
+            assert sent(redis)
+            redis.hset(f"glyphq:job:{job.id}:out", "1", "sent:1")  # long ago, and the queue is empty
+            reconciler.reconcile()
+            assert caplog.records[-1].getMessage() == f"job {job.id}: chunks [1] are sent again"
+            assert caplog.records[-1].levelname == level
+            progress.claim(job.id, 0, "token", 1)
+
+    def test_what_is_logged_of_a_job_names_its_request(self, reconciler, ledger, monkeypatch):
+        ledger.accept(replace(prepared(ledger), request_id="scan-room/17"))
+        seen = []
+        monkeypatch.setattr(reconciler._dispatcher, "restore", lambda _: seen.append(bound_request_id()))
+        reconciler.reconcile()
+        assert seen == ["scan-room/17"]
+        assert bound_request_id() is None

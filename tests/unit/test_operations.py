@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import generate_latest
 from prometheus_client.registry import CollectorRegistry
 from redis import Redis
@@ -47,6 +48,16 @@ def test_what_is_asked_for_exists(told: dict[str, str], file: str) -> None:
     for name in asked:
         histogram = SUFFIX.sub("", name)
         assert told.get(name) in ("counter", "gauge") or told.get(histogram) == "histogram", name
+
+
+def test_every_alert_is_documented_where_it_belongs() -> None:
+    [group] = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]
+    rows = [line.split("|")[2:4] for line in PAGE.partition("## Alerts")[2].splitlines() if "`Glyphq" in line]
+    for column, severity in enumerate(("page", "ticket")):
+        documented = [name for row in rows for name in re.findall(r"`(Glyphq\w+)`", row[column])]
+        assert sorted(documented) == sorted(
+            rule["alert"] for rule in group["rules"] if rule["labels"]["severity"] == severity
+        )
 
 
 def test_names_say_what_they_count_and_in_what(told: dict[str, str]) -> None:
