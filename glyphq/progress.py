@@ -14,7 +14,6 @@ from redis import Redis
 
 from glyphq import scripts
 from glyphq.jobs import Counts
-from glyphq.measured_redis import MeasuredRedis
 
 if TYPE_CHECKING:  # which takes longer to load than all of this, for a check that is made every few seconds
     from glyphq.settings import Settings
@@ -372,6 +371,8 @@ def open_progress(settings: "Settings", *, timeout_seconds: float = _TIMEOUT_SEC
 
 def open_redis(url: str, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Redis:
     """A client for `Progress`: text answers, short timeouts. Connects when first used; make it after the fork."""
+    from glyphq.measured_redis import MeasuredRedis  # of which the parent of worker processes must know nothing
+
     return MeasuredRedis.from_url(
         url,
         decode_responses=True,

@@ -47,6 +47,10 @@ def test_a_check_of_the_worker_which_is_made_every_few_seconds_loads_little() ->
     assert "redis" in loaded
 
 
+def test_the_parent_of_worker_processes_loads_no_metrics_before_it_has_said_where_they_go() -> None:
+    assert "prometheus_client" not in loaded_by("import worker.__main__")
+
+
 def test_the_package_alone_loads_no_client_and_the_command_line_no_http_before_it_is_needed() -> None:
     assert loaded_by("import glyphq") & {"httpx", "rich", "typer"} == set()
     command_line = loaded_by("import glyphq.cli.app")
