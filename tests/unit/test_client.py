@@ -12,8 +12,8 @@ import socket
 import ssl
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from io import BytesIO
@@ -703,6 +703,26 @@ class TestRows:
         service = Service(httpx.Response(200, content=line(0) + line(1)[:9]), httpx.Response(200, content=line(1)))
         assert [row.row for row in service.client().follow(JOB_ID)] == [0, 1]
 
+    def test_left_early_and_closed_nothing_of_them_stays_open(self) -> None:
+        class Unread(httpx.AsyncByteStream):
+            is_ended = False
+
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                for number in range(3):
+                    yield line(number)
+                self.is_ended = True
+
+        unread = Unread()
+        answer = httpx.Response(200, headers={"Glyphq-Complete": "true"}, stream=unread)
+
+        async def leave_early() -> None:
+            async with AsyncClient("http://service", transport=httpx.MockTransport(lambda _: answer)) as client:
+                async with aclosing(client.rows(JOB_ID)) as rows:
+                    assert (await anext(rows)).row == 0
+                assert unread.is_ended
+
+        anyio.run(leave_early)
+
     def test_some_of_them_go_on_as_well(self) -> None:
         service = Service(httpx.Response(200, stream=Broken(line(9) + line(4))), httpx.Response(200, content=line(7)))
         found = service.client().rows(JOB_ID, sort="confidence", offset=5, limit=3)
@@ -1002,8 +1022,8 @@ class TestBothClients:
 
     def test_what_comes_out_stands_in_the_signature(self) -> None:
         assert inspect.signature(Client.status).return_annotation is glyphq.JobStatus
-        assert inspect.signature(Client.rows).return_annotation == Iterator[Row]
-        assert inspect.signature(AsyncClient.rows).return_annotation == AsyncIterator[Row]
+        assert inspect.signature(Client.rows).return_annotation == Generator[Row, None, None]
+        assert inspect.signature(AsyncClient.rows).return_annotation == AsyncGenerator[Row, None]
         assert inspect.signature(Client.arrow).return_annotation == "pa.Table"
 
     def test_what_a_user_needs_is_there_to_import(self) -> None:
