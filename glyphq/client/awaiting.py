@@ -1,7 +1,7 @@
 """The client that awaits: `blocking` for asyncio and trio, with the same methods."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing, closing, suppress
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import anyio
@@ -28,17 +28,18 @@ def _awaited(
 
 def _iterated(
     flow: Callable[Concatenate[Service, P], Flow[T]],
-) -> "Callable[Concatenate[AsyncClient, P], AsyncIterator[T]]":
-    def method(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+) -> "Callable[Concatenate[AsyncClient, P], AsyncGenerator[T, None]]":
+    def method(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:
         return client._go_through(flow(client._service, *args, **kwargs))  # noqa: SLF001  # its method
 
-    return described(method, flow, AsyncIterator)
+    return described(method, flow, AsyncGenerator[T, None])
 
 
 class AsyncClient:
     """`Client` for asyncio and trio: the same methods, awaited, or gone through with `async for`.
 
-    Files are read and written in threads. Callbacks are called, not awaited.
+    Files are read and written in threads. Callbacks are called, not awaited. What is not gone through to its end is to
+    be closed, by contextlib.aclosing.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class AsyncClient:
                     step = advanced(operation, *await exchange.outcome(step))
                 return step.result
 
-    async def _go_through(self, flow: Flow[T]) -> AsyncIterator[T]:
+    async def _go_through(self, flow: Flow[T]) -> AsyncGenerator[T, None]:
         with closing(flow):
             async with aclosing(_Exchange(self._http, self._sleep)) as exchange:
                 step = advanced(flow)
@@ -125,6 +126,10 @@ class _Exchange:
     async def aclose(self) -> None:
         if self._open is not None:
             await self._open.aclose()
+        if self._pieces is not None:
+            with suppress(httpx.HTTPError, httpx.StreamError):  # trio warns of generators that nobody ends
+                async for _ in self._pieces:
+                    pass
 
     async def outcome(self, step: Step) -> tuple[object, BaseException | None]:
         try:

@@ -4,7 +4,7 @@ Its methods are made of the functions in `operations` and `downloads`, with thei
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
@@ -26,11 +26,13 @@ def _blocking(operation: Callable[Concatenate[Service, P], Operation[T]]) -> "Ca
     return described(method, operation)
 
 
-def _iterated(flow: Callable[Concatenate[Service, P], Flow[T]]) -> "Callable[Concatenate[Client, P], Iterator[T]]":
-    def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+def _iterated(
+    flow: Callable[Concatenate[Service, P], Flow[T]],
+) -> "Callable[Concatenate[Client, P], Generator[T, None, None]]":
+    def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
         return client._go_through(flow(client._service, *args, **kwargs))  # noqa: SLF001  # its method
 
-    return described(method, flow, Iterator)
+    return described(method, flow, Generator[T, None, None])
 
 
 class Client:
@@ -102,7 +104,7 @@ class Client:
                 step = advanced(operation, *exchange.outcome(step))
             return step.result
 
-    def _go_through(self, flow: Flow[T]) -> Iterator[T]:
+    def _go_through(self, flow: Flow[T]) -> Generator[T, None, None]:
         with closing(flow), closing(_Exchange(self._http, self._sleep)) as exchange:
             step = advanced(flow)
             while not isinstance(step, Ended):

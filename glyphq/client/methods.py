@@ -24,7 +24,7 @@ Y = TypeVar("Y")
 
 
 def described(method: Callable[P, T], operation: Callable[..., Any], gives: Any = None) -> Callable[P, T]:
-    """The method with the operation's name, words and parameters, and what it returns, or `gives` one by one."""
+    """The method with the operation's name, words and parameters, and what it returns, or `gives` one by one: of T."""
     update_wrapper(method, operation)
     own = signature(operation)
     first, *rest = own.parameters.values()

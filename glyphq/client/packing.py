@@ -39,9 +39,10 @@ Scans = PathLike | bytes | Array | Sequence[PathLike]
   way, each file once, unchanged and sorted by name, into one zip, which is nowhere kept;
 - the bytes of a zip or an image;
 - uint8[H, W] or uint8[N, H, W]: pictures, upright;
-- uint8[N, 784]: EMNIST's pixel rows as its files have them, column by column, 0 for the ground: the network's own
-  input, which is not normalized. A service takes up to 10,000 of them unless it is set otherwise; any number as
-  pictures: rows.reshape(-1, 28, 28).swapaxes(1, 2).
+- uint8[N, 784]: EMNIST's pixel rows, from 0 (paper) to 255 (ink), column by column as its files have them: the
+  network's own input, which is not normalized. Of an upright 28x28 picture that is picture.T.reshape(784). A service
+  takes up to 10,000 of them unless it is set otherwise; any number as pictures:
+  rows.reshape(-1, 28, 28).swapaxes(1, 2).
 """
 
 

@@ -3,7 +3,8 @@
 An `ignore` stands where mypy has to complain; it complains of one that is not needed.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -20,9 +21,9 @@ def blocking(client: Client) -> None:
     assert_type(client.wait(job.id, progress=True), JobStatus)
     assert_type(client.classify(Path("scans")), Rows)
     assert_type(client.classify(b"PK", progress=True, name="page 7"), Rows)
-    assert_type(client.rows(job, sort="confidence", limit=5), Iterator[Row])
-    assert_type(client.follow(job, corrected=True), Iterator[Row])
-    assert_type(client.jobs(JobState.RUNNING), Iterator[JobStatus])
+    assert_type(client.rows(job, sort="confidence", limit=5), Generator[Row, None, None])
+    assert_type(client.follow(job, corrected=True), Generator[Row, None, None])
+    assert_type(client.jobs(JobState.RUNNING), Generator[JobStatus, None, None])
     assert_type(client.download(job, "rows.parquet"), bool)
     assert_type(client.results(job, "csv", bom=True), bytes)
     assert_type(client.correct(job, 3, "7"), Correction)
@@ -31,6 +32,9 @@ def blocking(client: Client) -> None:
     assert_type(client.summary(job), dict[str, Any])
     assert_type(client.checks(), dict[str, str])
     assert_type(client.ready(), bool)
+
+    with closing(client.rows(job)) as rows:
+        assert_type(next(rows), Row)
 
     client.submit("scans.zip", topk=1)  # type: ignore[call-arg]
     client.submit("scans.zip", top_k="1")  # type: ignore[arg-type]
@@ -43,11 +47,14 @@ async def awaited(client: AsyncClient) -> None:
     assert_type(job, JobStatus)
     assert_type(await client.wait(job), JobStatus)
     assert_type(await client.classify("scans.zip"), Rows)
-    assert_type(client.rows(job), AsyncIterator[Row])
-    assert_type(client.follow(job), AsyncIterator[Row])
-    assert_type(client.jobs(), AsyncIterator[JobStatus])
+    assert_type(client.rows(job), AsyncGenerator[Row, None])
+    assert_type(client.follow(job), AsyncGenerator[Row, None])
+    assert_type(client.jobs(), AsyncGenerator[JobStatus, None])
     assert_type(await client.download(job, "rows.csv", corrected=True), bool)
     assert_type(await client.correct(job, 3, "7"), Correction)
+
+    async with aclosing(client.rows(job)) as rows:
+        assert_type(await anext(rows), Row)
 
     client.rows(job, sort=3)  # type: ignore[arg-type]
     await client.submit("scans.zip", topk=1)  # type: ignore[call-arg]
