@@ -58,8 +58,8 @@ _SNAPSHOT_SECONDS = 0.25  # between two of them at the least
 _BATCHES_AT_ONCE = 16
 _PROBE = "probe/readyz"
 _UNCONDITIONAL = (
-    "The store puts an object in the place of one that is there: it ignores If-None-Match, and rows could be lost. "
-    "Take a service that honours conditional puts."
+    "The store overwrites objects that exist: it ignores If-None-Match, so rows could be lost. "
+    "Use one that honours conditional puts."
 )
 _CLOCKS_APART_SECONDS = 5.0
 _CHECKED_SECONDS = 1.0  # an answer about what stands between the service and work serves whoever asks so long
@@ -356,9 +356,9 @@ class Service:
         return {
             "redis": "ok",
             "worker": "ok" if heard_from else "No worker has been heard from in the last seconds. "
-            "Start one: python -m worker. If one runs, its log says what it lacks.",
+            "Start one: python -m worker. If one runs, its log says what is missing.",
             "clock": "ok" if abs(difference) < _CLOCKS_APART_SECONDS else f"Redis' clock and this machine's are "
-            f"{abs(difference):,.0f} s apart. No row is lost, but times are told wrongly. Set both by NTP.",
+            f"{abs(difference):,.0f} s apart. No row is lost, but times are shown wrongly. Set both by NTP.",
         }  # fmt: skip
 
     def _store_checks(self) -> dict[str, str]:
