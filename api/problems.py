@@ -56,20 +56,20 @@ _PROBLEMS: dict[type[GlyphqError], tuple[int, str, str]] = {
     InvalidArchive: (422, "The archive cannot be trusted", "The zip is truncated: its end record is missing."),
     LimitExceeded: (413, "The input is over a limit", "The upload is larger than 4294967296 bytes."),
     UploadInterrupted: (400, "The upload was interrupted", "The form ended before its last boundary."),
-    UploadTooSlow: (408, "The upload was too slow", "Nothing has come for 30 seconds. Submit again."),
+    UploadTooSlow: (408, "The upload was too slow", "Nothing arrived for 30 seconds. Submit again."),
     IdempotencyMismatch: (422, "The Idempotency-Key was used for another request", "Use a new Idempotency-Key."),
     CrossSiteRefused: (403, "Pages of other sites may not use this service", "The request came from another site."),
-    HostRefused: (421, "The service has another name", "This service is not called 'example.org'."),
+    HostRefused: (421, "The service does not go by this name", "This service does not go by 'example.org'."),
     KeyRefused: (401, "A key is needed", "Send a key as: Authorization: Bearer KEY"),
-    QuotaExceeded: (429, "The key has used up what it may", "You may have 100 open jobs. Wait for one to end."),
-    Overloaded: (503, "The service is busy", "32 uploads are under way, which is all that are taken at once."),
+    QuotaExceeded: (429, "The key has reached a limit", "You may have 100 open jobs. Wait for one to end."),
+    Overloaded: (503, "The service is busy", "32 uploads are under way, the most that are accepted at once."),
     JobNotFound: (404, "There is no such job", "There is no job '0199'."),
     JobNotFinished: (409, "The job has not ended", "The job still runs; wait, or ask with partial=true."),
     JobAlreadyEnded: (409, "The job has already ended", "There is nothing to cancel."),
     JobFailed: (409, "The job has failed", "Its record cannot be read. Delete it and submit again."),
     RowNotFound: (404, "There is no such row", "The job has 20 rows, from 0 to 19; there is no row 20."),
     NoPicture: (404, "There is nothing to show of this row", "The archive entry is encrypted."),
-    SetupError: (503, "The service is not installed for this", "The isolated decoder does not start."),
+    SetupError: (503, "Part of the service is not installed", "The isolated decoder does not start."),
     StoreFull: (507, "The store is full", "Free space on the store, then submit again."),
     DamagedObject: (503, "A stored object is damaged", "It is being made again; ask again in a few seconds."),
     ModelError: (503, "The model cannot be read", "There is no model card. Reinstall glyphq."),
@@ -77,7 +77,11 @@ _PROBLEMS: dict[type[GlyphqError], tuple[int, str, str]] = {
 }
 
 
-_UNFORESEEN = ("internal-error", "Something went wrong", "Try again; if it stays, the service's log says more.")
+_UNFORESEEN = (
+    "internal-error",
+    "Something went wrong",
+    "Try again; if it persists, the service's log says more.",
+)
 
 
 def add_problem_handlers(app: FastAPI) -> None:

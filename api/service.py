@@ -59,8 +59,8 @@ _SNAPSHOT_SECONDS = 0.25  # between two of them at the least
 _BATCHES_AT_ONCE = 16
 _PROBE = "probe/readyz"
 _UNCONDITIONAL = (
-    "The store puts an object in the place of one that is there: it ignores If-None-Match, and rows could be lost. "
-    "Take a service that honours conditional puts."
+    "The store overwrites objects that exist: it ignores If-None-Match, so rows could be lost. "
+    "Use one that honours conditional puts."
 )
 _SHARED_REDIS = (
     "Redis is in use by a service with another store, and no job would end. Give this one a Redis of its own, or a "
@@ -365,9 +365,9 @@ class Service:
         return {
             "redis": _SHARED_REDIS if shared else "ok",
             "worker": "ok" if heard_from else "No worker has been heard from in the last seconds. "
-            "Start one: python -m worker. If one runs, its log says what it lacks.",
+            "Start one: python -m worker. If one runs, its log says what is missing.",
             "clock": "ok" if abs(difference) < _CLOCKS_APART_SECONDS else f"Redis' clock and this machine's are "
-            f"{abs(difference):,.0f} s apart. No row is lost, but times are told wrongly. Set both by NTP.",
+            f"{abs(difference):,.0f} s apart. No row is lost, but times are shown wrongly. Set both by NTP.",
         }  # fmt: skip
 
     def _redis_is_shared(self) -> bool:

@@ -93,7 +93,7 @@ class InvalidArchive(InvalidRequest):
 
 
 class LimitExceeded(InvalidRequest):
-    """Raised when the input passes a limit of the service; `limit` names it and `value` is its size."""
+    """Raised when the input exceeds a limit of the service; `limit` names it and `value` is its size."""
 
     code = "limit-exceeded"
 
@@ -110,7 +110,7 @@ class UploadInterrupted(InvalidRequest):
 
 
 class UploadTooSlow(UploadInterrupted):
-    """Raised when a body comes so slowly that it holds a connection for nothing."""
+    """Raised when a body arrives so slowly that it only occupies a connection."""
 
     code = "upload-too-slow"
 
@@ -122,7 +122,7 @@ class IdempotencyMismatch(InvalidRequest):
 
 
 class CrossSiteRefused(InvalidRequest):
-    """Raised when a page of another site speaks for whoever looks at it."""
+    """Raised when a page of another site sends a request in the name of whoever visits it."""
 
     code = "cross-site"
 
@@ -134,13 +134,13 @@ class HostRefused(InvalidRequest):
 
 
 class KeyRefused(GlyphqError):
-    """Raised when a request shows no key where one is needed, or one that does not count."""
+    """Raised when a request has no key where one is needed, or one that is not valid."""
 
     code = "key-refused"
 
 
 class QuotaExceeded(GlyphqError):
-    """Raised when a key has used up what it may; `limit` names which, `value` is its size."""
+    """Raised when a key has reached one of its limits; `limit` names it, `value` is its size."""
 
     code = "quota-exceeded"
 

@@ -56,7 +56,7 @@ class Authenticator:
             name = ""
         if name not in self._hosts:
             raise HostRefused(
-                f"This service is not called {name[:100]!r}. Whoever runs it may name it so in GLYPHQ_ALLOWED_HOSTS."
+                f"This service does not go by {name[:100]!r}. Whoever runs it can add that to GLYPHQ_ALLOWED_HOSTS."
             )
 
     async def caller(self, text: str | None) -> Caller:

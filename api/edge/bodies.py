@@ -29,8 +29,8 @@ async def pieces_of(
         raise UploadInterrupted("The connection ended before the whole body had arrived. Submit again.") from None
     except TimeoutError:
         raise UploadTooSlow(
-            f"Nothing has come for {settings.max_body_gap_seconds:,g} seconds, or the upload took longer than "
-            f"{settings.max_upload_seconds:,g}. Submit again, a larger upload as several jobs."
+            f"Nothing arrived for {settings.max_body_gap_seconds:,g} seconds, or the upload took longer than "
+            f"{settings.max_upload_seconds:,g}. Submit again; split a larger upload into several jobs."
         ) from None
 
 
@@ -71,7 +71,7 @@ class _Pace:
         self._received += len(piece)
         if self._waited > self._gap and self._received < self._least * self._waited:
             raise UploadTooSlow(
-                f"The upload came at less than {self._least:,} bytes a second. Submit again over a faster connection."
+                f"The upload was slower than {self._least:,} bytes a second. Submit again over a faster connection."
             )
         return self._received
 

@@ -130,7 +130,7 @@ class Share:
                 "stored_bytes",
                 most,
                 _BYTES_RETRY_SECONDS,
-                f"Your jobs may keep {most:,} bytes of input. Delete jobs whose results you have taken away.",
+                f"Your jobs may hold at most {most:,} bytes of input. Delete jobs whose results you have downloaded.",
             )
         if self._bytes > self._settings.inline_bytes:
             self.take_place()
@@ -143,7 +143,7 @@ class Share:
             return
         most = self._settings.max_uploads
         if self._quotas.uploads >= most:
-            raise Overloaded(f"{most:,} uploads are under way, which is all that are taken at once. Try again soon.")
+            raise Overloaded(f"{most:,} uploads are under way, the most that are accepted at once. Try again soon.")
         most = self._settings.key_uploads
         if self._limits and self._account.uploads >= most:
             raise QuotaExceeded(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _EXIT_CODES = {SetupError.code: MISUSED, InvalidOption.code: MISUSED, JobNotFinished.code: NOT_FINISHED}
 _IN_OTHER_WORDS = {  # what the service advises to callers of its API
-    KeyRefused.code: "The service asks for a key, or does not take this one. Give one with --key or GLYPHQ_KEY; "
+    KeyRefused.code: "The service asks for a key, or does not accept this one. Give one with --key or GLYPHQ_KEY; "
     "whoever runs the service makes them: `glyphq keys create`.",
     JobNotFound.code: "There is no such job. `glyphq jobs` lists them.",
 }
@@ -80,7 +80,7 @@ def run(arguments: Sequence[str] | None, transport: "httpx.BaseTransport | None"
     except Exception as error:
         if "GLYPHQ_TRACEBACK" in os.environ:
             raise
-        say(f"error: This is a fault of glyphq itself ({error!r}). With GLYPHQ_TRACEBACK=1 it says where; report that.")
+        say(f"error: This is a bug in glyphq ({error!r}). GLYPHQ_TRACEBACK=1 prints the traceback; please report it.")
         sys.exit(FAILED)
     sys.exit(0)
 

@@ -30,7 +30,7 @@ def sample(
         raise typer.BadParameter("the name must end in .zip; the truth goes beside it, in .csv", param_hint="--output")
     truth = output.with_suffix(".csv")
     if not force and (there := [str(path) for path in (output, truth) if path.exists()]):
-        raise typer.BadParameter(f"{' and '.join(there)} would be replaced; --force does so", param_hint="--output")
+        raise typer.BadParameter(f"{' and '.join(there)} would be replaced; --force allows it", param_hint="--output")
     with writing(output) as archive, writing(truth) as table:
         write_zip(archive, count, seed, table)
     if as_json:

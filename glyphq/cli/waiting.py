@@ -25,5 +25,5 @@ def saying_where_it_is_left(job_id: str, *, kept: bool = True, verb: str = "wait
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        say(f"Interrupted. The job goes on: glyphq {verb} {job_id}" if kept else "Interrupted. Nothing of it is kept.")
+        say(f"Interrupted. The job goes on: glyphq {verb} {job_id}" if kept else "Interrupted. Nothing is kept.")
         raise

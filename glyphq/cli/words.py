@@ -90,7 +90,7 @@ def _checked(output: Path, inputs: Sequence[Path]) -> Path:
         raise typer.BadParameter(f"there is no folder {output.parent}", param_hint="--output")
     for path in map(Path.resolve, inputs):
         if output == path:
-            raise typer.BadParameter(f"{output} is what is to be read; name another file", param_hint="--output")
+            raise typer.BadParameter(f"{output} is one of the inputs; name another file", param_hint="--output")
         if output.is_relative_to(path):
             raise typer.BadParameter(
                 f"{output} would be among the scans of {path} the next time; name a file elsewhere",

@@ -611,7 +611,7 @@ class TestMisuse:
         service.on_request = fail
         done = run("status", JOB_ID)
         assert done.code == 1
-        assert done.err.startswith("error: This is a fault of glyphq itself (ZeroDivisionError('a fault')).")
+        assert done.err.startswith("error: This is a bug in glyphq (ZeroDivisionError('a fault')).")
         assert done.err.count("\n") == 1
 
     def test_ctrl_c_is_130_and_silent(self, run: Run, service: FakeService) -> None:
