@@ -155,7 +155,7 @@ class ResultsQuery(BaseModel):
     responses={
         200: {
             "description": "The rows. The header `Glyphq-Complete` says whether the job has ended, so that no row is "
-            "missing; `Glyphq-Matching`, where some are asked for, how many there are without offset and limit.",
+            "missing; `Glyphq-Matching` how many rows there are, without offset and limit where some are asked for.",
             "content": _RESULTS_EXAMPLES,
             "headers": {
                 "Glyphq-Complete": {"schema": {"type": "string", "enum": ["true", "false"]}},
@@ -199,6 +199,8 @@ async def get_results(
     else:
         end, rows = await run_in_threadpool(service.rows, job, partial=query.partial, first_row=query.first_row)
         rows = rows if given is None else (results.with_corrections(batch, given) for batch in rows)
+        if end is not None:
+            headers["Glyphq-Matching"] = str(job.total)
     headers["Glyphq-Complete"] = str(end is not None).lower()
     if chosen == "csv":
         body = chain([head], (results.to_csv(batch, top_k) for batch in rows))
