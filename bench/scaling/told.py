@@ -96,10 +96,11 @@ def draw(costs: Costs, target: Path) -> None:
     axes.loglog(CURVE, many, "s-", label="many owners, one API process")
     axes.loglog(CURVE, one, "^-", label="one job, windows as they are")
     a_chunk = costs.upload_seconds + costs.following_seconds + costs.results_seconds
+    reads = costs.reads + costs.end_reads + costs.rows_reads
     limits = {
         "one API process": costs.images / a_chunk,
         "Redis": costs.images / costs.redis_seconds,
-        "reads of one prefix": costs.images * ELSEWHERE.store_reads_per_second / costs.reads,
+        "reads of one prefix": costs.images * ELSEWHERE.store_reads_per_second / reads,
     }
     for name, rate in limits.items():
         axes.axhline(rate, color="black", linewidth=0.6)
