@@ -88,16 +88,24 @@ def test_the_commands_of_a_page_do_what_they_are_for(page: Path, clone: Path, se
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
 
-def test_the_demonstration_prints_what_the_readme_shows(clone: Path) -> None:
-    """`make demo-crash` takes minutes where little is free, and tests/faults has each of its faults."""
+def printed_by(target: str, clone: Path) -> list[str]:
+    """The lines that `make TARGET` prints."""
     done = subprocess.run(
-        ["make", "--old-file=.venv/service", "demo"],  # the environment stays as it is
+        ["make", "--old-file=.venv/service", target],  # the environment stays as it is
         cwd=clone, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    return done.stdout.splitlines()
+
+
+def test_the_demonstration_prints_what_the_readme_shows(clone: Path) -> None:
     header = "row,filename,label,confidence,label_2,confidence_2,label_3,confidence_3,status,reason,detail"
     assert header in (clone / "README.md").read_text().splitlines()
-    assert header in done.stdout.splitlines()
+    assert header in printed_by("demo", clone)
+
+
+def test_the_demonstration_of_a_crash_ends_with_the_same_table(clone: Path) -> None:
+    assert printed_by("demo-crash", clone)[-1] == "the CSV is the same, byte for byte"
 
 
 def test_the_papers_in_two_languages_have_the_same_commands() -> None:
