@@ -43,9 +43,10 @@ from glyphq.errors import (
     StoreError,
 )
 from glyphq.jobs import Correction, Counts, End, Job, JobState, Options
-from glyphq.ledger import Ledger, chunk_of, index_key
+from glyphq.ledger import Ledger
 from glyphq.logs import bind_job
 from glyphq.metrics import count_deleted
+from glyphq.object_names import API_PROBE, chunk_of, index_key
 from glyphq.progress import Progress
 from glyphq.selection import Selection
 from glyphq.settings import Settings
@@ -57,7 +58,6 @@ _LOOKED_AT_PER_PAGE = 1000  # jobs read for one page when a state is asked for
 _LOOK_AGAIN_SECONDS = 1.0  # for an end, should its event be lost
 _SNAPSHOT_SECONDS = 0.25  # between two of them at the least
 _BATCHES_AT_ONCE = 16
-_PROBE = "probe/readyz"
 _UNCONDITIONAL = (
     "The store overwrites objects that exist: it ignores If-None-Match, so rows could be lost. "
     "Use one that honours conditional puts."
@@ -381,8 +381,8 @@ class Service:
     def _store_checks(self) -> dict[str, str]:
         reserve = self.settings.disk_reserve_bytes
         try:
-            self.ledger.blobs.replace(_PROBE, b"ok")
-            if self.ledger.blobs.create(_PROBE, uuid.uuid4().bytes):
+            self.ledger.blobs.replace(API_PROBE, b"ok")
+            if self.ledger.blobs.create(API_PROBE, uuid.uuid4().bytes):
                 return {"store": _UNCONDITIONAL, "disk": "Unknown while the store cannot be used."}
             free = self.ledger.blobs.free_bytes()
         except StoreError as error:

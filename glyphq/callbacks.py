@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from glyphq.blobs import Blobs
 from glyphq.errors import DamagedObject
 from glyphq.jobs import Job
+from glyphq.object_names import callback_key, callback_secret_key, data_prefix, ended_callback_key, record_key
 from glyphq.seals import seal, unseal
 
 log = logging.getLogger(__name__)
@@ -42,10 +43,6 @@ class Delivery:
 _DELIVERY = TypeAdapter(Delivery)
 
 
-def callback_key(owner: str, job_id: str) -> str:
-    return f"callbacks/{owner}/{job_id}.json"
-
-
 def first_delivery() -> bytes:
     """What is stored of a delivery that nobody has tried."""
     return _sealed(Delivery())
@@ -65,7 +62,7 @@ class Deliveries:
 
     def of(self, job: Job) -> Delivery:
         """A damaged one begins anew: to be told twice does less harm than not at all."""
-        for key in (callback_key(job.owner, job.id), _over_key(job.id)):
+        for key in (callback_key(job.owner, job.id), ended_callback_key(job.id)):
             sealed = self._blobs.get(key)
             if sealed is not None:
                 try:
@@ -77,34 +74,26 @@ class Deliveries:
     def put(self, job: Job, delivery: Delivery) -> None:
         """Remember it. Of a job that was deleted meanwhile nothing stays."""
         over = delivery.state is not DeliveryState.WAITING
-        key = _over_key(job.id) if over else callback_key(job.owner, job.id)
+        key = ended_callback_key(job.id) if over else callback_key(job.owner, job.id)
         self._blobs.replace(key, _sealed(delivery))
-        deleted = not self._blobs.exists(f"jobs/{job.owner}/{job.id}.json")
+        deleted = not self._blobs.exists(record_key(job.owner, job.id))
         if over or deleted:
             self._blobs.delete(callback_key(job.owner, job.id))
         if deleted:
-            self._blobs.delete_folder(f"data/{job.id}")
+            self._blobs.delete_folder(data_prefix(job.id))
 
     def secret(self, owner: str) -> str:
         """The owner's secret, `whsec_` and base64; made when it is first asked for."""
-        found = self._blobs.get(_secret_key(owner))
+        found = self._blobs.get(callback_secret_key(owner))
         if not found:
-            self._blobs.create(_secret_key(owner), _new_secret())
-            found = self._blobs.get(_secret_key(owner)) or b""
+            self._blobs.create(callback_secret_key(owner), _new_secret())
+            found = self._blobs.get(callback_secret_key(owner)) or b""
         return found.decode()
 
     def renew_secret(self, owner: str) -> str:
         """A new secret, which signs from now on."""
-        self._blobs.replace(_secret_key(owner), _new_secret())
+        self._blobs.replace(callback_secret_key(owner), _new_secret())
         return self.secret(owner)
-
-
-def _over_key(job_id: str) -> str:
-    return f"data/{job_id}/callback.json"
-
-
-def _secret_key(owner: str) -> str:
-    return f"callback-secrets/{owner}"
 
 
 def _new_secret() -> bytes:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from glyphq.blobs import Blobs
 from glyphq.errors import DamagedObject, InvalidOption, JobNotFound
 from glyphq.jobs import Correction, Job
-from glyphq.ledger import data_prefix, record_key
+from glyphq.object_names import correction_key, corrections_prefix, data_prefix, record_key
 from glyphq.seals import seal, unseal
 
 log = logging.getLogger(__name__)
@@ -28,20 +28,20 @@ class Corrections:
 
     def put(self, job: Job, row: int, correction: Correction) -> None:
         """Keep it in the place of an earlier one. Raises JobNotFound where the job was deleted meanwhile."""
-        self._blobs.replace(_key(job.id, row), seal(_CORRECTION.dump_json(correction) + b"\n"))
+        self._blobs.replace(correction_key(job.id, row), seal(_CORRECTION.dump_json(correction) + b"\n"))
         if not self._blobs.exists(record_key(job.owner, job.id)):
             self._blobs.delete_folder(data_prefix(job.id))
             raise JobNotFound(f"Job {job.id} was deleted.")
 
     def delete(self, job: Job, row: int) -> None:
         """Take it back, if there is one."""
-        self._blobs.delete(_key(job.id, row))
+        self._blobs.delete(correction_key(job.id, row))
 
     def of(self, job: Job) -> Mapping[int, Correction]:
         """By row, in the order of rows. A damaged one is left out: its row is to be looked at again."""
         found = {}
-        for key in self._blobs.list(_prefix(job.id)):
-            sealed = self._blobs.get(key)
+        keys = list(self._blobs.list(corrections_prefix(job.id)))
+        for key, sealed in zip(keys, self._blobs.get_each(keys), strict=True):
             row = key.rsplit("/", 1)[1].removesuffix(".json")
             if sealed and row.isdecimal():
                 try:
@@ -49,11 +49,3 @@ class Corrections:
                 except (DamagedObject, ValidationError, InvalidOption):
                     log.error("job %s: the correction %s is damaged", job.id, key)
         return dict(sorted(found.items()))
-
-
-def _prefix(job_id: str) -> str:
-    return f"{data_prefix(job_id)}/corrections"
-
-
-def _key(job_id: str, row: int) -> str:
-    return f"{_prefix(job_id)}/{row}.json"

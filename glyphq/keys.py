@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from glyphq.blobs import Blobs
 from glyphq.errors import DamagedObject, InvalidOption, KeyNotFound
+from glyphq.object_names import api_key_name
 from glyphq.seals import seal, unseal
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class Keys:
         expires_at = None if lives_seconds is None else now + lives_seconds
         digest = hashlib.sha256(secret.encode()).hexdigest()
         key = ApiKey(key_id, owner, name, digest, now, expires_at, limits=limits)
-        created = self._blobs.create(_object(key_id), _sealed(key))
+        created = self._blobs.create(api_key_name(key_id), _sealed(key))
         return (key, f"glyphq_{key_id}_{secret}") if created else None
 
     def all(self) -> Iterator[ApiKey]:
@@ -104,11 +105,11 @@ class Keys:
 
     def get(self, key_id: str) -> ApiKey | None:
         """The key of an id; None where there is none, or none that can be read."""
-        sealed = self._blobs.get(_object(key_id))
+        sealed = self._blobs.get(api_key_name(key_id))
         if sealed is None:
             return None
         try:
-            return _KEY.validate_json(unseal(_object(key_id), sealed))
+            return _KEY.validate_json(unseal(api_key_name(key_id), sealed))
         except (DamagedObject, ValidationError):
             log.error("key %s: what is stored of it is damaged; nobody can use it", key_id)
             return None
@@ -119,7 +120,7 @@ class Keys:
         if key is None:
             raise KeyNotFound(f"There is no key {key_id[:64]!r}. `glyphq keys list` shows those there are.")
         revoked = replace(key, revoked_at=key.revoked_at or time.time())
-        self._blobs.replace(_object(key_id), _sealed(revoked))
+        self._blobs.replace(api_key_name(key_id), _sealed(revoked))
         return revoked
 
 
@@ -127,10 +128,6 @@ def parts(text: str) -> tuple[str, str] | None:
     """The id and the secret of a key as it was shown; None for what no key looks like."""
     found = _TEXT.fullmatch(text)
     return (found[1], found[2]) if found else None
-
-
-def _object(key_id: str) -> str:
-    return f"keys/{key_id}.json"
 
 
 def _sealed(key: ApiKey) -> bytes:

@@ -8,7 +8,6 @@ holds the SHA-256 of what comes before it, so a damaged one is never served as g
 import hashlib
 import io
 import logging
-import re
 import time
 from bisect import bisect_right
 from collections import OrderedDict
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Protocol
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from glyphq import results
 from glyphq.archive import ArchiveLimits, index_zip
 from glyphq.blobs import Blobs
-from glyphq.callbacks import callback_key, first_delivery
+from glyphq.callbacks import first_delivery
 from glyphq.errors import (
     DamagedObject,
     GlyphqError,
@@ -38,12 +37,25 @@ from glyphq.errors import (
 from glyphq.index import INDEX_SCHEMA
 from glyphq.jobs import Chunk, Counts, End, Job, JobState, Model
 from glyphq.metrics import DAMAGED_OBJECTS, count_end, count_rows
+from glyphq.object_names import (
+    STORE_ID,
+    callback_key,
+    chunk_of,
+    data_prefix,
+    end_key,
+    id_in,
+    idempotency_key,
+    index_key,
+    input_key,
+    is_job_id,
+    record_key,
+    result_key,
+)
 from glyphq.seals import seal, unseal
 
 log = logging.getLogger(__name__)
 
 _JOB, _END = TypeAdapter(Job), TypeAdapter(End)
-_IDENTITY = "store-id"
 _REMEMBERED_RECORDS = 64
 _COPY_BYTES = 1 << 20
 _ORPHAN_SECONDS = 24 * 3600.0  # no upload may last over 6 h, so what is this old without a record has none to come
@@ -53,53 +65,6 @@ _ORPHAN_DATA_SECONDS = 25 * 3600.0  # later than the key that could revive its j
 def chunk_digest(message: bytes) -> str:
     """What `Chunk.digest` holds of the index's record batch for that chunk."""
     return hashlib.sha256(message).hexdigest()[:16]
-
-
-def is_job_id(text: str) -> bool:
-    """Whether `text` is a job id in its one canonical form, and so safe in a key."""
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
-
-
-def record_key(owner: str, job_id: str) -> str:
-    return f"jobs/{owner}/{job_id}.json"
-
-
-def end_key(owner: str, job_id: str) -> str:
-    return f"ends/{owner}/{job_id}.json"
-
-
-def data_prefix(job_id: str) -> str:
-    return f"data/{job_id}"
-
-
-def input_key(job_id: str) -> str:
-    return f"data/{job_id}/input"
-
-
-def index_key(job_id: str) -> str:
-    return f"data/{job_id}/index.arrow"
-
-
-def result_key(job_id: str, chunk: int) -> str:
-    return f"data/{job_id}/results/{chunk:06}.arrow"
-
-
-def _id_in(key: str) -> str:
-    """The id of the job whose record, end or callback is stored under `key`."""
-    return key.rsplit("/", 1)[1].removesuffix(".json")
-
-
-def chunk_of(key: str) -> int | None:
-    """The chunk whose result is stored under `key`; None for any other key."""
-    found = re.search(r"/results/(\d+)\.arrow$", key)
-    return int(found[1]) if found else None
-
-
-def idempotency_key(owner: str, key_sha256: str) -> str:
-    return f"idempotency/{owner}/{key_sha256}.json"
 
 
 @dataclass(frozen=True)
@@ -133,8 +98,8 @@ class Ledger:
     def identity(self) -> str:
         """What no other store has: to tell whether two processes work on the same one."""
         if self._identity is None:
-            while (found := self.blobs.get(_IDENTITY)) is None:
-                self.blobs.create(_IDENTITY, uuid4().bytes)
+            while (found := self.blobs.get(STORE_ID)) is None:
+                self.blobs.create(STORE_ID, uuid4().bytes)
             self._identity = hashlib.sha256(found).hexdigest()
         return self._identity
 
@@ -256,7 +221,7 @@ class Ledger:
 
     def ids(self, owner: str) -> list[str]:
         """The owner's job ids, oldest first."""
-        return [_id_in(key) for key in self.blobs.list(f"jobs/{owner}")]
+        return [id_in(key) for key in self.blobs.list(f"jobs/{owner}")]
 
     def open_jobs(self) -> Iterator[tuple[str, str]]:
         """(owner, id) of the jobs that have no end."""
@@ -268,7 +233,7 @@ class Ledger:
         """Looks at one file of a job when it is first met, and at one while it is open. Only the bulk lane has an index
         of its own.
         """
-        records = {_id_in(entry.key): entry.size for entry in self.blobs.entries(f"jobs/{owner}")}
+        records = {id_in(entry.key): entry.size for entry in self.blobs.entries(f"jobs/{owner}")}
         ended = set(self.blobs.list(f"ends/{owner}"))
         known = self._input_bytes.get(owner, {})
         new = [job_id for job_id in records if job_id not in known]
@@ -534,7 +499,7 @@ class Ledger:
         for owner in owners:
             for entry in list(self.blobs.entries(f"ends/{owner}")):
                 if entry.modified < now - retention_seconds:
-                    swept += self._swept(owner, _id_in(entry.key))
+                    swept += self._swept(owner, id_in(entry.key))
         recorded = {job_id for owner in owners for job_id in self.ids(owner)}
         old = {
             folder: [entry.key for entry in self.blobs.entries(folder) if entry.modified < now - _ORPHAN_SECONDS]
@@ -542,7 +507,7 @@ class Ledger:
         }
         of_keys = list(self._jobs_of_keys(old["idempotency"]))
         self._keyed = dict(of_keys)
-        others = [(key, _id_in(key)) for key in (*old["ends"], *old["callbacks"])]
+        others = [(key, id_in(key)) for key in (*old["ends"], *old["callbacks"])]
         for key, job_id in (*of_keys, *others):  # keys before data: a key revives its job
             if job_id not in recorded:
                 self.blobs.delete(key)

@@ -9,11 +9,11 @@ import threading
 
 from glyphq.errors import StoreError
 from glyphq.ledger import Ledger
+from glyphq.object_names import WORKER_PROBE
 from glyphq.progress import Progress
 
 log = logging.getLogger(__name__)
 
-_PROBE = "probe/worker"
 _PAUSE_SECONDS = 15.0  # at the most: whoever stops the worker waits for its tasks
 
 
@@ -30,7 +30,7 @@ class StoreWatch:
         service = self._progress.store()
         try:
             if not self._answers.is_set():
-                self._ledger.blobs.replace(_PROBE, b"ok")
+                self._ledger.blobs.replace(WORKER_PROBE, b"ok")
             own = self._ledger.identity()
         except StoreError as error:
             self.refused(error.detail)

@@ -16,9 +16,10 @@ from glyphq.broker import QUEUE_ERRORS
 from glyphq.dispatch import Dispatcher
 from glyphq.errors import DamagedObject, JobNotFound, StoreError
 from glyphq.jobs import Job
-from glyphq.ledger import Ledger, record_key
+from glyphq.ledger import Ledger
 from glyphq.logs import bind_request, bound
 from glyphq.metrics import RECOVERIES
+from glyphq.object_names import record_key
 from glyphq.progress import Progress
 from glyphq.settings import Settings
 

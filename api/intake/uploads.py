@@ -42,8 +42,9 @@ from glyphq.errors import (
 )
 from glyphq.index import raw_batch
 from glyphq.jobs import Job, Kind, Options
-from glyphq.ledger import Ledger, data_prefix, index_key, input_key, record_key, write_index
+from glyphq.ledger import Ledger, write_index
 from glyphq.logs import bound_request_id
+from glyphq.object_names import data_prefix, index_key, input_key, record_key
 from glyphq.settings import Settings
 from glyphq.sniff import HEAD_BYTES, sniff
 

@@ -11,8 +11,8 @@ from api.problems import responses
 from api.service import Service
 from glyphq.errors import CrossSiteRefused, HostRefused, KeyRefused, QuotaExceeded
 from glyphq.keys import parts
-from glyphq.ledger import is_job_id
 from glyphq.logs import bind_job
+from glyphq.object_names import is_job_id
 
 
 # Dependencies are async, though they await nothing: FastAPI runs others in a thread, which takes longer than they do.

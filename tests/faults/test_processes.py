@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from glyphq.client import Client
-from glyphq.ledger import data_prefix
+from glyphq.object_names import data_prefix
 from glyphq.progress import BULK_QUEUE
 from tests.faults.conftest import Batch, worker_replaced
 from tests.faults.stack import Program, Stack, free_port, state_of, until

@@ -8,7 +8,7 @@ import pytest
 
 from glyphq.client import Client
 from glyphq.errors import GlyphqError, JobNotFound
-from glyphq.ledger import data_prefix
+from glyphq.object_names import data_prefix
 from tests.faults.conftest import Batch
 from tests.faults.stack import PATIENCE_SECONDS, Stack, until
 

@@ -16,7 +16,7 @@ import pytest
 
 from glyphq.client import Client
 from glyphq.errors import JobFailed
-from glyphq.ledger import end_key, index_key, input_key, record_key, result_key
+from glyphq.object_names import end_key, index_key, input_key, record_key, result_key
 from glyphq.vision.checkpoint import SHIPPED
 from tests.faults.conftest import Batch, cannot_run, worker_replaced
 from tests.faults.stack import PATIENCE_SECONDS, Program, Stack, stack, until

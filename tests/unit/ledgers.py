@@ -18,14 +18,9 @@ from uuid_utils import uuid7
 from glyphq import results
 from glyphq.archive import ArchiveLimits, index_zip
 from glyphq.jobs import Job, JobState, Kind, Model, Options, Reason, Rejection, RowStatus
-from glyphq.ledger import (
-    Ledger,
-    data_prefix,
-    index_key,
-    input_key,
-    write_index,
-)
+from glyphq.ledger import Ledger, write_index
 from glyphq.local_blobs import LocalBlobs
+from glyphq.object_names import data_prefix, index_key, input_key
 
 LIMITS = ArchiveLimits(
     max_entries=1000, max_entry_bytes=100_000, max_unpacked_bytes=1_000_000, chunk_images=2, chunk_bytes=1 << 20

@@ -11,8 +11,9 @@ from glyphq.broker import create_celery
 from glyphq.dispatch import Dispatcher
 from glyphq.errors import StoreError
 from glyphq.jobs import Counts, Job
-from glyphq.ledger import Ledger, record_key, result_key
+from glyphq.ledger import Ledger
 from glyphq.logs import bound_request_id
+from glyphq.object_names import record_key, result_key
 from glyphq.progress import BULK_QUEUE, EPOCH, Progress
 from glyphq.settings import Settings
 from tests.unit.ledgers import DAMAGES, accepted, prepared, spoil, work

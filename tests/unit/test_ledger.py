@@ -14,8 +14,9 @@ from uuid_utils import uuid7
 
 from glyphq.errors import DamagedObject, IdempotencyMismatch, JobNotFound
 from glyphq.jobs import Job, Options
-from glyphq.ledger import (
-    Ledger,
+from glyphq.ledger import Ledger, seal, unseal
+from glyphq.local_blobs import LocalBlobs
+from glyphq.object_names import (
     chunk_of,
     end_key,
     idempotency_key,
@@ -24,10 +25,7 @@ from glyphq.ledger import (
     is_job_id,
     record_key,
     result_key,
-    seal,
-    unseal,
 )
-from glyphq.local_blobs import LocalBlobs
 from tests.unit.ledgers import (
     DAMAGES,
     EMPTIED,

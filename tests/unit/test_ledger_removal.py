@@ -5,19 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from glyphq.callbacks import callback_key
 from glyphq.errors import JobNotFound, StoreError, StoreFull
 from glyphq.jobs import Job, Options
-from glyphq.ledger import (
-    Held,
-    Ledger,
-    data_prefix,
-    end_key,
-    idempotency_key,
-    input_key,
-    record_key,
-)
+from glyphq.ledger import Held, Ledger
 from glyphq.local_blobs import LocalBlobs
+from glyphq.object_names import callback_key, data_prefix, end_key, idempotency_key, input_key, record_key
 from tests.unit.ledgers import (
     DAMAGES,
     DAY,

@@ -14,16 +14,8 @@ from uuid_utils import uuid7
 from glyphq import results
 from glyphq.errors import DamagedObject, JobAlreadyEnded, RowNotFound, StoreError
 from glyphq.jobs import Counts, End, Job, JobState, Kind, Model
-from glyphq.ledger import (
-    Ledger,
-    chunk_of,
-    end_key,
-    index_key,
-    input_key,
-    record_key,
-    result_key,
-    seal,
-)
+from glyphq.ledger import Ledger, seal
+from glyphq.object_names import chunk_of, end_key, index_key, input_key, record_key, result_key
 from tests.unit.ledgers import (
     DAMAGES,
     LIMITS,

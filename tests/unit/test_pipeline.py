@@ -23,9 +23,10 @@ from glyphq.dispatch import Dispatcher, waiting
 from glyphq.errors import StoreError
 from glyphq.index import raw_batch
 from glyphq.jobs import Job, JobState, Kind, Lane, Model, Options
-from glyphq.ledger import Ledger, index_key, input_key, result_key, write_index
+from glyphq.ledger import Ledger, write_index
 from glyphq.logs import handler_of
-from glyphq.progress import Progress
+from glyphq.object_names import index_key, input_key, result_key
+from glyphq.progress import Progress, open_progress
 from glyphq.settings import Settings
 from glyphq.vision.engine import Engine, open_engine
 from worker import pipeline
@@ -48,9 +49,12 @@ def process(tmp_path: Path, server: str, redis: Redis, engine: Engine) -> Proces
     ledger = Ledger(open_blobs(settings.store_url))
     progress = Progress(redis, window=4, owner_window=8, lease_seconds=30)
     dispatcher = Dispatcher(ledger, progress, create_celery(settings))
-    model, lane = Model("digest", engine.name), InteractiveLane(progress)
+    # A client of its own, which the end of the test does not close while the lane's thread asks it something.
+    lane = InteractiveLane(open_progress(settings))
     store = StoreWatch(ledger, progress)
-    return Process("test", settings, ledger, progress, dispatcher, engine, model, 1.5, lane, store)
+    return Process(
+        "test", settings, ledger, progress, dispatcher, engine, Model("digest", engine.name), 1.5, lane, store
+    )
 
 
 def submitted(process: Process, content: bytes | None = None, options: Options | None = None, **more) -> Job:
