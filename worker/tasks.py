@@ -18,7 +18,7 @@ from worker.process import Process, open_process
 log = logging.getLogger(__name__)
 
 # Longer than a chunk of the slowest images honestly takes. A process that makes no progress ends itself sooner, see
-# `pipeline.STUCK_SECONDS`; a soft limit would be an exception in the middle of decoding somebody's scan.
+# `pulse.STUCK_SECONDS`; a soft limit would be an exception in the middle of decoding somebody's scan.
 _LIMIT_SECONDS = 6 * 3600
 
 

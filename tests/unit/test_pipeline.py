@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,10 +30,12 @@ from glyphq.object_names import index_key, input_key, result_key
 from glyphq.progress import Progress, open_progress
 from glyphq.settings import Settings
 from glyphq.vision.engine import Engine, open_engine
-from worker import pipeline
+from worker import classification, pipeline
+from worker import pulse as pulses
 from worker.lane import InteractiveLane
 from worker.metrics import Stages
 from worker.process import Process
+from worker.pulse import Pulse
 from worker.store_watch import StoreWatch
 
 SCANS = {sample.filename: sample.png for sample in samples.draw(6, seed=4)}  # two chunks of three
@@ -144,7 +147,7 @@ class TestChunks:
             return input_range(job, start, length)
 
         monkeypatch.setattr(process.ledger, "input_range", read)
-        monkeypatch.setattr(pipeline, "_READ_BYTES", 100)
+        monkeypatch.setattr(classification, "_READ_BYTES", 100)
         job = submitted(process)
         work(process, job)
         assert [row["status"] for row in rows(process, job)] == ["classified"] * 6
@@ -170,7 +173,7 @@ class TestChunks:
         work(process, undisturbed)
         for chunk in range(2):
             redis.hset(f"glyphq:job:{job.id}:counts", f"deaths:{chunk}", 1)
-        monkeypatch.setattr(pipeline, "decode", lambda *_: pytest.fail("decoded in the worker's own process"))
+        monkeypatch.setattr(classification, "decode", lambda *_: pytest.fail("decoded in the worker's own process"))
         work(process, job)
         assert rows(process, job) == rows(process, undisturbed)
 
@@ -184,7 +187,7 @@ class TestChunks:
 
     def test_one_whose_job_was_cancelled_meanwhile_is_abandoned(self, process, monkeypatch):
         job = submitted(process)
-        decode = pipeline.decode
+        decode = classification.decode
 
         def cancelling(data: bytes, max_pixels: int):
             if not process.ledger.has_ended(job):
@@ -193,7 +196,7 @@ class TestChunks:
             time.sleep(0.001)  # longer than the lease lasts without a sign of life
             return decode(data, max_pixels)
 
-        monkeypatch.setattr(pipeline, "decode", cancelling)
+        monkeypatch.setattr(classification, "decode", cancelling)
         work(process, job, 0)
         assert process.ledger.stored_chunks(job) == set()
 
@@ -304,14 +307,14 @@ class TestDrain:
         job = submitted(process)
         single = asked(process, SCANS["scan-00000.png"])
         answered = []
-        decode = pipeline.decode
+        decode = classification.decode
 
         def slow(data: bytes, max_pixels: int):
             answered.append(process.ledger.has_ended(single))
             time.sleep(0.1)  # a slow image: the lane is looked at only so often
             return decode(data, max_pixels)
 
-        monkeypatch.setattr(pipeline, "decode", slow)
+        monkeypatch.setattr(classification, "decode", slow)
         work(process, job, 0)
         assert not answered[0]
         assert answered[-1]
@@ -327,12 +330,14 @@ class TestDrain:
         class NeverEmpty(SimpleNamespace):
             waits = property(lambda _: True, lambda *_: None)
 
-        monkeypatch.setattr(pipeline, "time", SimpleNamespace(monotonic=lambda: clock))
+        for module in (pipeline, pulses):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock))
         monkeypatch.setattr(pipeline, "_drain", lambda *_: pass_time(1.0))
         lane = NeverEmpty(watch=lambda: None, rest=lambda: None, served_from=0.0)
         process = SimpleNamespace(settings=SimpleNamespace(lease_seconds=1e6), lane=lane)
         for _ in range(250):  # small chunks
-            with pipeline._Pulse(process, lambda: True, Stages(Lane.BULK), serves=True) as pulse:
+            serve = partial(pipeline.drain, process)
+            with Pulse(process, lambda: True, Stages(Lane.BULK), serve=serve) as pulse:
                 for _ in range(4):
                     pass_time(0.1)
                     pulse()
@@ -341,7 +346,7 @@ class TestDrain:
 
 @pytest.mark.parametrize("lane", ["bulk", "interactive"])
 def test_an_error_that_nobody_foresaw_is_logged_with_job_and_request(process, monkeypatch, lane) -> None:
-    monkeypatch.setattr(pipeline, "decode", raising(MemoryError("unforeseen")))
+    monkeypatch.setattr(classification, "decode", raising(MemoryError("unforeseen")))
     stream = io.StringIO()
     handler = handler_of("json", stream)
     monkeypatch.setattr(pipeline.log, "handlers", [handler])
@@ -360,12 +365,13 @@ def test_a_process_that_is_stuck_at_one_image_ends_itself_and_says_where() -> No
     program = (
         "import threading\n"
         "from types import SimpleNamespace\n"
-        "from worker import pipeline\n"
-        "pipeline.STUCK_SECONDS = 0.2\n"
+        "from worker import pulse\n"
+        "from worker.metrics import Stages\n"
+        "pulse.STUCK_SECONDS = 0.2\n"
         "process = SimpleNamespace(settings=SimpleNamespace(lease_seconds=30))\n"
         "def stuck_image():\n"
         "    threading.Event().wait(30)\n"
-        "with pipeline._Pulse(process, lambda: True, pipeline.Stages('bulk')):\n"
+        "with pulse.Pulse(process, lambda: True, Stages('bulk')):\n"
         "    stuck_image()\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
