@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from prometheus_client import (
     CollectorRegistry,
@@ -33,6 +34,7 @@ from glyphq.settings import Settings
 log = logging.getLogger(__name__)
 
 _SERVED_SECONDS = 1.0  # one answer serves whoever asks so long
+_STORE_SECONDS = 1.0  # likewise for the store
 _TIMEOUT_SECONDS = 0.5  # for Redis: whoever scrapes is to be told that it hangs
 
 JOBS_ACCEPTED = Counter("glyphq_jobs_accepted", "Jobs accepted.", ["lane"], registry=REGISTRY)
@@ -148,6 +150,8 @@ class _Installation(Collector):
 
     def __init__(self, settings: Settings, blobs: Blobs) -> None:
         self._settings, self._blobs = settings, blobs
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="free bytes")
+        self._asked: Future[int] | None = None
 
     def describe(self) -> Iterator[Metric]:
         """Nothing is asked before somebody wants to know."""
@@ -155,15 +159,24 @@ class _Installation(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield build_info()
-        try:
-            free = self._blobs.free_bytes()
-        except StoreError as error:
-            log.warning("metrics: %s", error.detail)
-            return
+        free = self._free_bytes()
         if free < sys.maxsize:
             reserve = self._settings.disk_reserve_bytes
             yield gauge("glyphq_store_free_bytes", "Bytes that can still be written to the store.", {(): free})
             yield gauge("glyphq_store_reserve_bytes", "Free bytes below which uploads are refused.", {(): reserve})
+
+    def _free_bytes(self) -> int:
+        """sys.maxsize where the store does not say. One that hangs holds up nobody."""
+        self._asked = self._asked or self._asking.submit(self._blobs.free_bytes)
+        try:
+            free = self._asked.result(_STORE_SECONDS)
+        except TimeoutError:
+            return sys.maxsize
+        except StoreError as error:
+            log.warning("metrics: %s", error.detail)
+            free = sys.maxsize
+        self._asked = None
+        return free
 
 
 def _ages(load: Load) -> dict[Lane, float]:

@@ -63,8 +63,8 @@ _UNCONDITIONAL = (
     "Use one that honours conditional puts."
 )
 _SHARED_REDIS = (
-    "Redis is in use by a service with another store, and no job would end. Give this one a Redis of its own, or a "
-    "database of its own: GLYPHQ_REDIS_URL=redis://HOST:6379/1."
+    "Redis is in use by a service with another store, or was until a minute ago, and no job would end. Give this one a "
+    "Redis of its own, or a database of its own: GLYPHQ_REDIS_URL=redis://HOST:6379/1."
 )
 _CLOCKS_APART_SECONDS = 5.0
 _CHECKED_SECONDS = 1.0  # an answer about what stands between the service and work serves whoever asks so long

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from glyphq import results
 from glyphq.archive import ArchiveLimits, index_zip
-from glyphq.blobs import Blobs
+from glyphq.blobs import Blobs, Entry
 from glyphq.callbacks import first_delivery
 from glyphq.errors import (
     DamagedObject,
@@ -92,16 +92,15 @@ class Ledger:
         self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()  # the last used is last
         self._records_lock = Lock()
         self._input_bytes: dict[str, dict[str, int]] = {}  # by owner and job: inputs never change
-        self._identity: str | None = None
-        self._keyed: dict[str, str] = {}  # the job of each idempotency key, which never change either
+        self._keyed: dict[Entry, str] = {}  # the job of each idempotency key that the last sweep has read
 
     def identity(self) -> str:
-        """What no other store has: to tell whether two processes work on the same one."""
-        if self._identity is None:
-            while (found := self.blobs.get(STORE_ID)) is None:
-                self.blobs.create(STORE_ID, uuid4().bytes)
-            self._identity = hashlib.sha256(found).hexdigest()
-        return self._identity
+        """What no other store has, but a copy: to tell whether two processes work on the same one. Read anew each
+        time, for a folder may be mounted, or no more.
+        """
+        while not (found := self.blobs.get(STORE_ID)):
+            self.blobs.create(STORE_ID, uuid4().bytes)
+        return hashlib.sha256(found).hexdigest()
 
     # Accepting.
 
@@ -412,12 +411,21 @@ class Ledger:
         if end is not None and end.inline_results is not None:
             yield results.deserialize(end.inline_results)[0].slice(first_row)
             return
-        stored = self.stored_chunks(job) if end is None else end.counted
         wanted = range(bisect_right(job.first_rows, first_row) - 1, len(job.chunks))
+        if end is None and until_gap:  # asked again and again: for the next one alone
+            for chunk in wanted:
+                result = self.result(job, chunk)
+                if result is None:
+                    return
+                yield result[0].slice(max(0, first_row - job.first_rows[chunk]))
+            return
+        stored = self.stored_chunks(job) if end is None else end.counted
         found = self._results(job, [chunk for chunk in wanted if chunk in stored])
         for chunk in wanted:
             if chunk in stored:
                 key, sealed = next(found)
+                if sealed is None and end is None:  # deleted meanwhile
+                    continue
                 if sealed is None:
                     raise DamagedObject(key, "The stored result is gone.")
                 rows = _read_result(key, sealed)[0]
@@ -425,8 +433,6 @@ class Ledger:
                 names = self.index(job, chunk).column("name")
                 numbers = np.arange(job.first_rows[chunk], job.first_rows[chunk + 1], dtype=np.uint32)
                 rows = results.cancelled(numbers, names, job.options.top_k)
-            elif until_gap:
-                return
             else:
                 continue
             yield rows.slice(max(0, first_row - job.first_rows[chunk]))
@@ -481,7 +487,7 @@ class Ledger:
 
     def delete_damaged(self, owner: str, job_id: str) -> None:
         """Erase a job whose record cannot be read."""
-        for key, its_job in self._jobs_of_keys(list(self.blobs.list(f"idempotency/{owner}"))):
+        for key, its_job in self._jobs_of_keys(list(self.blobs.list(f"idempotency/{owner}"))).items():
             if its_job == job_id:
                 self.blobs.delete(key)
         self.blobs.delete(record_key(owner, job_id))
@@ -502,12 +508,15 @@ class Ledger:
                     swept += self._swept(owner, id_in(entry.key))
         recorded = {job_id for owner in owners for job_id in self.ids(owner)}
         old = {
-            folder: [entry.key for entry in self.blobs.entries(folder) if entry.modified < now - _ORPHAN_SECONDS]
+            folder: [entry for entry in self.blobs.entries(folder) if entry.modified < now - _ORPHAN_SECONDS]
             for folder in ("idempotency", "ends", "callbacks")
         }
-        of_keys = list(self._jobs_of_keys(old["idempotency"]))
-        self._keyed = dict(of_keys)
-        others = [(key, id_in(key)) for key in (*old["ends"], *old["callbacks"])]
+        unread = [entry for entry in old["idempotency"] if entry not in self._keyed]
+        read = self._jobs_of_keys([entry.key for entry in unread])
+        known = self._keyed | {entry: read[entry.key] for entry in unread}
+        self._keyed = {entry: known[entry] for entry in old["idempotency"]}
+        of_keys = [(entry.key, job_id) for entry, job_id in self._keyed.items()]
+        others = [(entry.key, id_in(entry.key)) for entry in (*old["ends"], *old["callbacks"])]
         for key, job_id in (*of_keys, *others):  # keys before data: a key revives its job
             if job_id not in recorded:
                 self.blobs.delete(key)
@@ -530,15 +539,15 @@ class Ledger:
             return False
         return True
 
-    def _jobs_of_keys(self, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Each of these idempotency keys and the id of its job, none where that cannot be read."""
-        new = [key for key in keys if key not in self._keyed]
-        yield from ((key, self._keyed[key]) for key in keys if key in self._keyed)
-        for key, sealed in zip(new, self.blobs.get_each(new), strict=True):
+    def _jobs_of_keys(self, keys: Sequence[str]) -> dict[str, str]:
+        """The id of the job of each of these idempotency keys; none where that cannot be read."""
+        jobs = {}
+        for key, sealed in zip(keys, self.blobs.get_each(keys), strict=True):
             try:
-                yield key, _read_job(key, sealed or b"").id
+                jobs[key] = _read_job(key, sealed or b"").id
             except DamagedObject:
-                yield key, ""
+                jobs[key] = ""
+        return jobs
 
 
 def write_index(sink: Sink, batches: Iterator[pa.RecordBatch]) -> tuple[Chunk, ...]:

@@ -53,6 +53,7 @@ class _Calls:
             self._silent_since = time.monotonic()
         if isinstance(error, RedisError) and not isinstance(error, NoScriptError):  # after that it is told the script
             REDIS_ERRORS.inc()
-        if error is None and self._silent_since is not None:
-            log.info("Redis answers again, after %.0f s", time.monotonic() - self._silent_since)
+        since = self._silent_since  # other threads of the same client may set it meanwhile
+        if error is None and since is not None:
             self._silent_since = None
+            log.info("Redis answers again, after %.0f s", time.monotonic() - since)

@@ -60,11 +60,14 @@ class ObjectBlobs:
         self._store_of_parts = _open_store(bucket, prefix, {"timeout": _PART_TIMEOUT})
         self._at_once = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="store")
 
+    def _store_for(self, data: bytes) -> S3Store:
+        return self._store if len(data) < _READ_AHEAD_BYTES else self._store_of_parts
+
     def create(self, key: str, data: bytes, *, durable: bool = True) -> bool:  # noqa: ARG002  # whatever is put is
         for pause in (*_CREATE_AGAIN_SECONDS, None):
             try:
                 with _errors(key, absent_ok=False):
-                    obstore.put(self._store, checked_key(key), data, mode="create", use_multipart=False)
+                    obstore.put(self._store_for(data), checked_key(key), data, mode="create", use_multipart=False)
             except StoreError:
                 found = self.get(key)
                 if found is not None:
@@ -92,7 +95,7 @@ class ObjectBlobs:
 
     def replace(self, key: str, data: bytes) -> None:
         with _errors(key, absent_ok=False):
-            obstore.put(self._store, checked_key(key), data, use_multipart=False)
+            obstore.put(self._store_for(data), checked_key(key), data, use_multipart=False)
 
     def get(self, key: str) -> bytes | None:
         try:

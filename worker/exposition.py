@@ -59,7 +59,7 @@ class Processes(Collector):
         )
 
     def _fold_ended(self) -> None:
-        """Add up what ended processes have counted: the folder does not grow with them, nor the time to read it."""
+        """Add up what ended processes have counted: a scrape takes no longer for them."""
         files = list(self._folder.glob("*_[0-9]*.db"))
         for pid in {_pid(file) for file in files}:
             if _lives(pid):
@@ -86,6 +86,6 @@ def _add_to(total: Path, counted: Path) -> None:
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # its number may be somebody else's by now
         return False
     return True

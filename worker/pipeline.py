@@ -45,7 +45,7 @@ def _classify_chunk(process: Process, owner: str, job_id: str, chunk: int, sent:
         log.warning("job %s: chunk %d: Redis: %s; the reconciler goes on with it", job_id, chunk, error)
     except GlyphqError as error:
         log.warning("job %s: chunk %d: %s; it is tried again", job_id, chunk, error.detail)
-        _note_refusal(process, error)
+        _note_failure(process, error)
         _tell_redis(partial(process.progress.release, job_id, chunk, token))
     except Exception:  # left to its lease: the next run decodes in a child
         log.exception("job %s: chunk %d failed", job_id, chunk)
@@ -123,7 +123,7 @@ def _answer_group(process: Process, group: Sequence[Waiting], stages: Stages, pu
         _answer(process, group, stages, pulse)
     except GlyphqError as error:
         log.warning("jobs %s: %s; they are tried again", [one.job_id for one in group], error.detail)
-        _note_refusal(process, error)
+        _note_failure(process, error)
     except Exception:  # no concern of other groups, nor of the chunk that is interrupted
         log.exception("jobs %s failed; they are tried again", [one.job_id for one in group])
 
@@ -159,9 +159,9 @@ def _stored_rows(process: Process, job: Job, chunk: int) -> pa.RecordBatch | Non
     return None if found is None else found[0]
 
 
-def _note_refusal(process: Process, error: GlyphqError) -> None:
+def _note_failure(process: Process, error: GlyphqError) -> None:
     if isinstance(error, StoreError) and not isinstance(error, DamagedObject):
-        process.store.refused(error.detail)
+        process.store.failed(error)
 
 
 def _tell_redis(tell: Callable[[], None]) -> None:

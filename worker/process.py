@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from celery import Celery
@@ -67,6 +68,8 @@ def open_process(settings: Settings, celery: Celery) -> Process:
         store=StoreWatch(ledger, progress),
     )
     begin_counting(process.model)
+    with suppress(RedisError):  # the heartbeat looks again
+        process.store.look()
     threading.Thread(target=_beat, args=(process,), name="heartbeat", daemon=True).start()
     log.info("%s is ready: %s, model %s", process.name, engine.name, card.digest[:16])
     return process

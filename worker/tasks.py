@@ -43,10 +43,10 @@ def register(app: Celery, settings: Settings, tell: Callable[[str], object]) -> 
     # Never retried by Celery: the ledger knows what is undone and the reconciler sends it again.
     @app.task(name=CLASSIFY_CHUNK, time_limit=_LIMIT_SECONDS)
     def classify_chunk(owner: str, job_id: str, chunk: int, sent: int) -> None:
-        pipeline.classify_chunk(opened[0], owner, job_id, chunk, sent)
-        opened[0].store.pause()
+        if opened[0].store.answers():
+            pipeline.classify_chunk(opened[0], owner, job_id, chunk, sent)
 
     @app.task(name=DRAIN, time_limit=_LIMIT_SECONDS)
     def drain() -> None:
-        pipeline.drain(opened[0])
-        opened[0].store.pause()
+        if opened[0].store.answers():
+            pipeline.drain(opened[0])

@@ -40,7 +40,9 @@ class Reconciler:
         self._name = uuid.uuid4().hex
         self._store_due = self._sweep_due = 0.0  # on the monotonic clock
         self._write_failed = False
-        self._leads = False  # holds the lock
+        self._leads = False
+        self._identity: str | None = None  # of the store with which this began
+        self._sweeping: threading.Thread | None = None
         self._damaged: set[str] = set()  # ids of jobs whose record cannot be read, told once
 
     def look_at_store(self) -> None:
@@ -51,23 +53,17 @@ class Reconciler:
         """Pass after pass, until cancelled."""
         while True:
             await asyncio.to_thread(self.reconcile)
-            if self._leads and time.monotonic() >= self._sweep_due:
-                self._sweep_due = time.monotonic() + _SWEEP_SECONDS
-                # Of many jobs it takes minutes; nobody waits for it, neither jobs nor who stops the service.
-                threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
+            self._sweep_if_due()
             await asyncio.sleep(self._settings.reconcile_seconds)
 
     def reconcile(self) -> None:
         """One pass. What fails is logged and left to the next."""
         try:
+            self._leads = False
             if self._write_failed:
                 self._write_failed = False
                 self._progress.drop_epoch()  # whoever holds the lock sees it
-            if not self._progress.claim_store(self._ledger.identity()):
-                self._leads = False
-                log.error("reconciler: another store's service uses this Redis; /readyz says what to do")
-                return
-            self._leads = self._progress.lock(self._name, int(self._settings.reconcile_seconds * 5000))
+            self._leads = self._may_lead()
             if not self._leads:
                 return
             if time.monotonic() >= self._store_due or self._progress.epoch_missing():
@@ -81,21 +77,44 @@ class Reconciler:
         except Exception:  # one pass may fail; that there is a next one is what every promise rests on
             log.exception("reconciler: a pass failed; the next one follows")
 
+    def _may_lead(self) -> bool:
+        """Whether Redis is this store's, and the reconciler's lock this one's, for a while from now on."""
+        self._identity = self._identity or self._ledger.identity()
+        if not self._progress.claim_store(self._identity):
+            log.error("reconciler: a service with another store uses this Redis; /readyz says what to do")
+            return False
+        return self._progress.lock(self._name, int(self._settings.reconcile_seconds * 5000))
+
     def _store_pass(self) -> None:
         """Make Redis say what the store says. The epoch comes last: a flush meanwhile means another pass."""
         self._store_due = time.monotonic() + self._settings.reconcile_store_seconds
         nonce = uuid.uuid4().hex
         self._progress.begin_epoch(nonce)
         for owner, job_id in self._ledger.open_jobs():
+            if not self._may_lead():  # of many jobs this takes longer than a claim lasts
+                return
             self._with_job(owner, job_id, self._dispatcher.restore)
         self._progress.publish_epoch(nonce)
         RECOVERIES.labels("store_pass").inc()
+
+    def _sweep_if_due(self) -> None:
+        over = self._sweeping is None or not self._sweeping.is_alive()
+        if self._leads and over and time.monotonic() >= self._sweep_due:
+            self._sweep_due = time.monotonic() + _SWEEP_SECONDS
+            # Of many jobs it takes minutes; nobody waits for it, neither jobs nor who stops the service.
+            self._sweeping = threading.Thread(target=self._sweep, name="sweep", daemon=True)
+            try:
+                self._sweeping.start()
+            except RuntimeError:  # too many threads
+                log.exception("reconciler: a sweep could not begin; the next one follows")
 
     def _sweep(self) -> None:
         try:
             swept = self._ledger.sweep(self._settings.retention_days * _DAY_SECONDS)
         except StoreError as error:
             log.warning("reconciler: what is old could not be erased: %s", error.detail)
+        except Exception:  # as in `reconcile`
+            log.exception("reconciler: a sweep failed; the next one follows")
         else:
             if swept:
                 log.info("reconciler: %d old jobs and orphans erased", swept)
@@ -103,6 +122,8 @@ class Reconciler:
 
     def _redis_pass(self) -> None:
         for owner, job_id in self._progress.open_jobs():
+            if not self._may_lead():
+                return
             self._with_job(owner, job_id, self._dispatcher.recover)
         if self._dispatcher.recover_interactive():
             RECOVERIES.labels("drain_sent").inc()

@@ -248,6 +248,16 @@ class TestSweep:
         assert fresh(ledger).sweep(30 * DAY) == 0
         assert objects(ledger) == before
 
+    def test_a_key_that_stands_for_another_job_by_now_goes_with_that_one(self, ledger: Ledger) -> None:
+        first = accepted(ledger, key=KEY)
+        age(ledger, idempotency_key(first.owner, KEY), 2 * DAY)
+        ledger.sweep(30 * DAY)
+        ledger.delete(first)
+        second = accepted(ledger, key=KEY)
+        ledger.sweep(30 * DAY)
+        ledger.delete_damaged(second.owner, second.id)
+        assert not ledger.blobs.exists(idempotency_key(second.owner, KEY))
+
     def test_a_key_that_cannot_be_read_is_erased_after_a_day(self, ledger: Ledger) -> None:
         key = idempotency_key("local", KEY)
         ledger.blobs.create(key, b"nonsense")
