@@ -1,6 +1,8 @@
 """What is due is sent and what is done is ended, whatever Redis believes; and the reconciler outlives every fault."""
 
 import json
+import queue
+import threading
 from dataclasses import replace
 
 import pytest
@@ -142,6 +144,26 @@ class TestReconciler:
             reconciler.reconcile()
         assert progress.open_jobs() == []
         assert [entry.levelname for entry in caplog.records if job.id in entry.getMessage()] == ["ERROR"]
+
+    def test_of_two_sweeps_the_second_waits_for_the_first(self, reconciler, ledger, monkeypatch):
+        begun, over = queue.SimpleQueue(), threading.Event()
+
+        def sweep(_: float) -> int:
+            begun.put(1)
+            over.wait(10)
+            return 0
+
+        monkeypatch.setattr(ledger, "sweep", sweep)
+        monkeypatch.setattr("api.background.reconciler._SWEEP_SECONDS", 0.0)
+        reconciler.reconcile()
+        for _ in range(3):
+            reconciler._sweep_if_due()
+        assert begun.get(timeout=10)
+        over.set()
+        reconciler._sweeping.join()
+        assert begun.empty()
+        reconciler._sweep_if_due()
+        assert begun.get(timeout=10)
 
     def test_it_outlives_what_nobody_foresaw(self, reconciler, ledger, redis, monkeypatch, caplog):
         accepted(ledger)

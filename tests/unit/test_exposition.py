@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import sys
+import threading
 from base64 import b64encode
 from pathlib import Path
 
@@ -117,3 +118,15 @@ def test_a_store_without_end_has_no_free_bytes(
     blobs = open_blobs(settings.store_url)
     monkeypatch.setattr(blobs, "free_bytes", lambda: sys.maxsize)  # as of s3://
     assert ("glyphq_store_free_bytes",) not in told(settings, blobs)
+
+
+def test_a_store_that_hangs_holds_up_no_scrape(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, goes_on = open_blobs(settings.store_url), threading.Event()
+    monkeypatch.setattr(blobs, "free_bytes", lambda: goes_on.wait(10))
+    monkeypatch.setattr("api.metrics._STORE_SECONDS", 0.01)
+    try:
+        assert ("glyphq_store_free_bytes",) not in told(settings, blobs)
+    finally:
+        goes_on.set()
