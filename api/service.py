@@ -8,6 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -28,6 +29,7 @@ from api.reading.images import Images
 from api.reading.table_cache import TableCache
 from api.schemas import JobPage, JobView, failed_view, job_view
 from glyphq import selection
+from glyphq.ahead import map_ahead
 from glyphq.broker import QUEUE_ERRORS
 from glyphq.callbacks import Deliveries
 from glyphq.corrections import Corrections
@@ -55,6 +57,7 @@ from glyphq.vision.checkpoint import SHIPPED, read_weights
 log = logging.getLogger(__name__)
 
 _LOOKED_AT_PER_PAGE = 1000  # jobs read for one page when a state is asked for
+_LOOKS_AT_ONCE = 8  # for a page, at a store that may be far away
 _LOOK_AGAIN_SECONDS = 1.0  # for an end, should its event be lost
 _SNAPSHOT_SECONDS = 0.25  # between two of them at the least
 _BATCHES_AT_ONCE = 16
@@ -216,14 +219,23 @@ class Service:
         """The owner's jobs, newest first, from just before the id `before`."""
         ids = [job_id for job_id in reversed(self.ledger.ids(owner)) if before is None or job_id < before]
         views: list[JobView] = []
-        for looked_at, job_id in enumerate(ids, 1):
-            with suppress(JobNotFound):  # deleted meanwhile
-                view = self.view(owner, job_id)
-                if state in (None, view.state):
-                    views.append(view)
+        looks = map_ahead(self._looking, partial(self._view_if_any, owner), ids, _LOOKS_AT_ONCE)
+        for looked_at, (job_id, view) in enumerate(zip(ids, looks, strict=True), 1):
+            if view is not None and state in (None, view.state):
+                views.append(view)
             if len(views) == limit or looked_at == _LOOKED_AT_PER_PAGE:
                 return JobPage(jobs=views, next=job_id if looked_at < len(ids) else None)
         return JobPage(jobs=views, next=None)
+
+    def _view_if_any(self, owner: str, job_id: str) -> JobView | None:
+        try:
+            return self.view(owner, job_id)
+        except JobNotFound:  # deleted meanwhile
+            return None
+
+    @cached_property
+    def _looking(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="looking")
 
     def rows(self, job: Job, *, partial: bool, first_row: int = 0) -> tuple[End | None, Iterator[pa.RecordBatch]]:
         """The job's end, if any, and its rows from `first_row` on. Raises JobNotFinished, and DamagedObject for rows

@@ -12,18 +12,17 @@ import io
 import math
 import sys
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from glyphq.ahead import map_ahead
 from glyphq.blobs import Entry, checked_key, is_key
 from glyphq.errors import StoreError
 
@@ -105,16 +104,7 @@ class ObjectBlobs:
             return None
 
     def get_each(self, keys: Iterable[str]) -> Iterator[bytes | None]:
-        left = iter(keys)
-        asked = deque(self._at_once.submit(self.get, key) for key in islice(left, _AT_ONCE))
-        try:
-            while asked:
-                found = asked.popleft().result()
-                asked.extend(self._at_once.submit(self.get, key) for key in islice(left, 1))
-                yield found
-        finally:
-            for each in asked:
-                each.cancel()
+        return map_ahead(self._at_once, self.get, keys, _AT_ONCE)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         if not length:
