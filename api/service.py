@@ -23,7 +23,8 @@ from api.background.reconciler import Reconciler
 from api.batcher import Batcher
 from api.edge.authentication import Authenticator
 from api.edge.quotas import Quotas
-from api.intake.uploads import Upload, accept, prepare_inline, require_room
+from api.intake.acceptance import accept, prepare_inline
+from api.intake.uploads import Upload, require_room
 from api.metrics import Exposition, count_accepted
 from api.reading.images import Images
 from api.reading.table_cache import TableCache

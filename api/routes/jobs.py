@@ -12,7 +12,8 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.concurrency import run_in_threadpool
 
-from api.intake.uploads import Upload, receive
+from api.intake.receiving import receive
+from api.intake.uploads import Upload
 from api.problems import responses
 from api.routes.dependencies import Bearer, By, JobId, Prefer, Served, StreamPlace, guarded_router
 from api.schemas import JOB_EXAMPLE, REQUIRED_CHECKS, CallbackSecret, JobPage, JobView, Readiness, RowView

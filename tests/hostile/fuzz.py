@@ -98,7 +98,8 @@ def http() -> Target:
     from api.app import create_app
     from api.edge.authentication import LOCAL_OWNER, Authenticator
     from api.edge.quotas import Quotas
-    from api.intake.uploads import Upload, prepare_inline
+    from api.intake.acceptance import prepare_inline
+    from api.intake.uploads import Upload
     from glyphq.errors import EmptyInput, GlyphqError
     from glyphq.jobs import Options
     from glyphq.ledger import Ledger
