@@ -9,6 +9,7 @@ reading/        what is read of a job: rows, tables, pictures, a zip of its scan
 background/     what runs beside requests: reconciler, callbacks, events
 site/           the page for people, and the description of the API as a page
 schemas.py      the shapes of the JSON; problems.py makes errors answers
+readiness.py    what stands between the service and work
 batcher.py      one call for all who ask at once
 metrics.py      what Prometheus is told; health.py asks whether the API of a container answers
 """

@@ -13,6 +13,7 @@ from api.edge.authentication import Authenticator
 from api.edge.quotas import Quotas
 from api.metrics import Exposition
 from api.problems import add_problem_handlers, document
+from api.readiness import ReadinessCheck
 from api.reading.images import Images
 from api.reading.table_cache import TableCache
 from api.routes import jobs, results
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
                 deliveries=Deliveries(ledger.blobs),
                 corrections=Corrections(ledger.blobs),
                 kept_rows=TableCache(),
+                readiness=ReadinessCheck(settings, ledger, progress),
                 exposition=Exposition(settings, ledger.blobs),
             )
             app.state.service = service

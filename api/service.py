@@ -6,7 +6,6 @@ The ledger is asked for what is true; Redis only for what is quick. Every answer
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,6 +25,7 @@ from api.edge.quotas import Quotas
 from api.intake.acceptance import accept, prepare_inline
 from api.intake.uploads import Upload, require_room
 from api.metrics import Exposition, count_accepted
+from api.readiness import ReadinessCheck
 from api.reading.images import Images
 from api.reading.table_cache import TableCache
 from api.schemas import JobPage, JobView, failed_view, job_view
@@ -41,19 +41,16 @@ from glyphq.errors import (
     JobFailed,
     JobNotFinished,
     JobNotFound,
-    ModelError,
     Overloaded,
-    StoreError,
 )
 from glyphq.jobs import Correction, Counts, End, Job, JobState, Options
 from glyphq.ledger import Ledger
 from glyphq.logs import bind_job
 from glyphq.metrics import count_deleted
-from glyphq.object_names import API_PROBE, chunk_of, index_key
+from glyphq.object_names import chunk_of, index_key
 from glyphq.progress import Progress
 from glyphq.selection import Selection
 from glyphq.settings import Settings
-from glyphq.vision.checkpoint import SHIPPED, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -62,16 +59,6 @@ _LOOKS_AT_ONCE = 8  # for a page, at a store that may be far away
 _LOOK_AGAIN_SECONDS = 1.0  # for an end, should its event be lost
 _SNAPSHOT_SECONDS = 0.25  # between two of them at the least
 _BATCHES_AT_ONCE = 16
-_UNCONDITIONAL = (
-    "The store overwrites objects that exist: it ignores If-None-Match, so rows could be lost. "
-    "Use one that honours conditional puts."
-)
-_SHARED_REDIS = (
-    "Redis is in use by a service with another store, or was until a minute ago, and no job would end. Give this one a "
-    "Redis of its own, or a database of its own: GLYPHQ_REDIS_URL=redis://HOST:6379/1."
-)
-_CLOCKS_APART_SECONDS = 5.0
-_CHECKED_SECONDS = 1.0  # an answer about what stands between the service and work serves whoever asks so long
 
 
 @dataclass(frozen=True)
@@ -90,6 +77,7 @@ class Service:
     deliveries: Deliveries
     corrections: Corrections
     kept_rows: TableCache
+    readiness: ReadinessCheck
     exposition: Exposition
 
     async def submit(
@@ -349,68 +337,6 @@ class Service:
             self.dispatcher.forget(job.owner, job.id)
         except QUEUE_ERRORS as error:
             log.warning("job %s: Redis was not told of its end: %s", job.id, error)
-
-    async def checks(self) -> dict[str, str]:
-        """What stands between the service and work: `ok`, or a sentence that says what to do. May be a second old."""
-        return await self._check(None)
-
-    @cached_property
-    def _check(self) -> Batcher[None, dict[str, str]]:
-        checks: dict[str, str] = {}
-        checked_at = float("-inf")
-
-        def check(askers: Sequence[None]) -> list[dict[str, str]]:
-            nonlocal checks, checked_at
-            if time.monotonic() - checked_at > _CHECKED_SECONDS:
-                checks = {**self._redis_checks(), **self._store_checks(), "model": self._model_check()}
-                checked_at = time.monotonic()
-            return [checks] * len(askers)
-
-        return Batcher(check)
-
-    def _redis_checks(self) -> dict[str, str]:
-        try:
-            heard_from, difference = self.progress.workers(), self.progress.clock_difference()
-            shared = self._redis_is_shared()
-        except RedisError as error:
-            unknown = "Unknown while Redis does not answer."
-            return {"redis": f"Redis does not answer: {error}", "worker": unknown, "clock": unknown}
-        return {
-            "redis": _SHARED_REDIS if shared else "ok",
-            "worker": "ok" if heard_from else "No worker has been heard from in the last seconds. "
-            "Start one: python -m worker. If one runs, its log says what is missing.",
-            "clock": "ok" if abs(difference) < _CLOCKS_APART_SECONDS else f"Redis' clock and this machine's are "
-            f"{abs(difference):,.0f} s apart. No row is lost, but times are shown wrongly. Set both by NTP.",
-        }  # fmt: skip
-
-    def _redis_is_shared(self) -> bool:
-        """Whether what Redis says is of another store. Raises RedisError."""
-        served = self.progress.store()
-        try:
-            return served not in (None, self.ledger.identity())
-        except StoreError:  # as the check of the store says
-            return False
-
-    def _store_checks(self) -> dict[str, str]:
-        reserve = self.settings.disk_reserve_bytes
-        try:
-            self.ledger.blobs.replace(API_PROBE, b"ok")
-            if self.ledger.blobs.create(API_PROBE, uuid.uuid4().bytes):
-                return {"store": _UNCONDITIONAL, "disk": "Unknown while the store cannot be used."}
-            free = self.ledger.blobs.free_bytes()
-        except StoreError as error:
-            return {"store": error.detail, "disk": "Unknown while the store does not answer."}
-        full = (
-            f"The store has {free:,} bytes left, and uploads are refused below {reserve:,}. Delete jobs or free space."
-        )
-        return {"store": "ok", "disk": "ok" if free > reserve else full}
-
-    def _model_check(self) -> str:
-        try:
-            read_weights(self.settings.model or SHIPPED)
-        except ModelError as error:
-            return error.detail
-        return "ok"
 
 
 def _put_back(first: pa.RecordBatch | None, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

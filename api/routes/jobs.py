@@ -357,7 +357,7 @@ async def healthz() -> dict[str, str]:
 )
 async def readyz(service: Served, response: Response, bearer: Bearer) -> Readiness:
     """Whether work can be done. A full disk and a wrong clock are told, but stand in nobody's way."""
-    checks = await service.checks()
+    checks = await service.readiness.checks()
     ready = all(checks[name] == "ok" for name in REQUIRED_CHECKS)
     try:
         await service.authenticator.caller(bearer.credentials if bearer else None)

@@ -1,11 +1,15 @@
 """What `/readyz` finds of a store, without a service around it."""
 
+import asyncio
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
-from api.service import Service
+import pytest
+from redis import Redis
+
+from api.readiness import ReadinessCheck
+from glyphq.ledger import Ledger
 from glyphq.local_blobs import LocalBlobs
+from glyphq.progress import Progress
 from glyphq.settings import Settings
 
 
@@ -17,11 +21,25 @@ class Unconditional(LocalBlobs):
         return durable
 
 
-def store_checks(blobs: LocalBlobs) -> dict[str, str]:
-    stub = SimpleNamespace(settings=Settings(), ledger=SimpleNamespace(blobs=blobs))
-    return Service._store_checks(cast("Service", stub))
+@pytest.fixture
+def progress(redis: Redis) -> Progress:
+    return Progress(redis, window=4, owner_window=8, lease_seconds=30)
 
 
-def test_a_store_that_puts_one_object_in_the_place_of_another_is_refused(tmp_path: Path) -> None:
-    assert "conditional puts" in store_checks(Unconditional(tmp_path))["store"]
-    assert store_checks(LocalBlobs(tmp_path))["store"] == "ok"
+def checks(ledger: Ledger, progress: Progress) -> dict[str, str]:
+    return asyncio.run(ReadinessCheck(Settings(), ledger, progress).checks())
+
+
+def test_a_store_that_puts_one_object_in_the_place_of_another_is_refused(tmp_path: Path, progress: Progress) -> None:
+    assert "conditional puts" in checks(Ledger(Unconditional(tmp_path)), progress)["store"]
+    assert checks(Ledger(LocalBlobs(tmp_path)), progress)["store"] == "ok"
+
+
+def test_a_redis_that_another_stores_service_uses_is_refused(
+    ledger: Ledger, tmp_path: Path, progress: Progress
+) -> None:
+    assert progress.claim_store(ledger.identity())
+    assert checks(ledger, progress)["redis"] == "ok"
+    other = Ledger(LocalBlobs(tmp_path / "other"))
+    assert not progress.claim_store(other.identity())
+    assert "another store" in checks(other, progress)["redis"]
