@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from glyphq import results
 from glyphq.archive import ArchiveLimits, index_zip
-from glyphq.blobs import Blobs, Entry
+from glyphq.blobs import Blobs
 from glyphq.callbacks import first_delivery
 from glyphq.errors import (
     DamagedObject,
@@ -58,8 +58,6 @@ log = logging.getLogger(__name__)
 _JOB, _END = TypeAdapter(Job), TypeAdapter(End)
 _REMEMBERED_RECORDS = 64
 _COPY_BYTES = 1 << 20
-_ORPHAN_SECONDS = 24 * 3600.0  # no upload may last over 6 h, so what is this old without a record has none to come
-_ORPHAN_DATA_SECONDS = 25 * 3600.0  # later than the key that could revive its job
 
 
 def chunk_digest(message: bytes) -> str:
@@ -92,7 +90,6 @@ class Ledger:
         self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()  # the last used is last
         self._records_lock = Lock()
         self._input_bytes: dict[str, dict[str, int]] = {}  # by owner and job: inputs never change
-        self._keyed: dict[Entry, str] = {}  # the job of each idempotency key that the last sweep has read
 
     def identity(self) -> str:
         """What no other store has, but a copy: to tell whether two processes work on the same one. Read anew each
@@ -487,7 +484,7 @@ class Ledger:
 
     def delete_damaged(self, owner: str, job_id: str) -> None:
         """Erase a job whose record cannot be read."""
-        for key, its_job in self._jobs_of_keys(list(self.blobs.list(f"idempotency/{owner}"))).items():
+        for key, its_job in self.jobs_of_keys(list(self.blobs.list(f"idempotency/{owner}"))).items():
             if its_job == job_id:
                 self.blobs.delete(key)
         self.blobs.delete(record_key(owner, job_id))
@@ -495,51 +492,7 @@ class Ledger:
         self.blobs.delete(callback_key(owner, job_id))
         self.blobs.delete_folder(data_prefix(job_id))
 
-    def sweep(self, retention_seconds: float) -> int:
-        """Erase ended jobs past retention, and data, ends and keys that have had no record for a day. Answers how
-        many.
-        """
-        now = time.time()
-        owners = list(self.blobs.folders("jobs"))
-        swept = 0
-        for owner in owners:
-            for entry in list(self.blobs.entries(f"ends/{owner}")):
-                if entry.modified < now - retention_seconds:
-                    swept += self._swept(owner, id_in(entry.key))
-        recorded = {job_id for owner in owners for job_id in self.ids(owner)}
-        old = {
-            folder: [entry for entry in self.blobs.entries(folder) if entry.modified < now - _ORPHAN_SECONDS]
-            for folder in ("idempotency", "ends", "callbacks")
-        }
-        unread = [entry for entry in old["idempotency"] if entry not in self._keyed]
-        read = self._jobs_of_keys([entry.key for entry in unread])
-        known = self._keyed | {entry: read[entry.key] for entry in unread}
-        self._keyed = {entry: known[entry] for entry in old["idempotency"]}
-        of_keys = [(entry.key, job_id) for entry, job_id in self._keyed.items()]
-        others = [(entry.key, id_in(entry.key)) for entry in (*old["ends"], *old["callbacks"])]
-        for key, job_id in (*of_keys, *others):  # keys before data: a key revives its job
-            if job_id not in recorded:
-                self.blobs.delete(key)
-                swept += 1
-        for job_id in list(self.blobs.folders("data")):
-            if job_id not in recorded and self.blobs.modified(data_prefix(job_id)) < now - _ORPHAN_DATA_SECONDS:
-                self.blobs.delete_folder(data_prefix(job_id))
-                swept += 1
-        self.blobs.discard_staged(now - _ORPHAN_SECONDS)
-        return swept
-
-    def _swept(self, owner: str, job_id: str) -> bool:
-        """Erase a job whose time is over. What is in the way of that is no concern of the others."""
-        try:
-            self.delete(self.job(owner, job_id))
-        except JobNotFound:
-            return False
-        except StoreError as error:
-            log.warning("job %s: it is old and cannot be erased: %s", job_id, error.detail)
-            return False
-        return True
-
-    def _jobs_of_keys(self, keys: Sequence[str]) -> dict[str, str]:
+    def jobs_of_keys(self, keys: Sequence[str]) -> dict[str, str]:
         """The id of the job of each of these idempotency keys; none where that cannot be read."""
         jobs = {}
         for key, sealed in zip(keys, self.blobs.get_each(keys), strict=True):

@@ -22,6 +22,7 @@ from glyphq.metrics import RECOVERIES
 from glyphq.object_names import record_key
 from glyphq.progress import Progress
 from glyphq.settings import Settings
+from glyphq.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Reconciler:
         self._write_failed = False
         self._leads = False
         self._identity: str | None = None  # of the store with which this began
+        self._sweeper = Sweep(ledger)
         self._sweeping: threading.Thread | None = None
         self._damaged: set[str] = set()  # ids of jobs whose record cannot be read, told once
 
@@ -110,7 +112,7 @@ class Reconciler:
 
     def _sweep(self) -> None:
         try:
-            swept = self._ledger.sweep(self._settings.retention_days * _DAY_SECONDS)
+            swept = self._sweeper.run(self._settings.retention_days * _DAY_SECONDS)
         except StoreError as error:
             log.warning("reconciler: what is old could not be erased: %s", error.detail)
         except Exception:  # as in `reconcile`

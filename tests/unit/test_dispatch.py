@@ -145,7 +145,7 @@ class TestReconciler:
         assert progress.open_jobs() == []
         assert [entry.levelname for entry in caplog.records if job.id in entry.getMessage()] == ["ERROR"]
 
-    def test_of_two_sweeps_the_second_waits_for_the_first(self, reconciler, ledger, monkeypatch):
+    def test_of_two_sweeps_the_second_waits_for_the_first(self, reconciler, monkeypatch):
         begun, over = queue.SimpleQueue(), threading.Event()
 
         def sweep(_: float) -> int:
@@ -153,7 +153,7 @@ class TestReconciler:
             over.wait(10)
             return 0
 
-        monkeypatch.setattr(ledger, "sweep", sweep)
+        monkeypatch.setattr(reconciler._sweeper, "run", sweep)
         monkeypatch.setattr("api.background.reconciler._SWEEP_SECONDS", 0.0)
         reconciler.reconcile()
         for _ in range(3):

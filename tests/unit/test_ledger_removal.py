@@ -10,6 +10,7 @@ from glyphq.jobs import Job, Options
 from glyphq.ledger import Held, Ledger
 from glyphq.local_blobs import LocalBlobs
 from glyphq.object_names import callback_key, data_prefix, end_key, idempotency_key, input_key, record_key
+from glyphq.sweep import Sweep
 from tests.unit.ledgers import (
     DAMAGES,
     DAY,
@@ -53,7 +54,7 @@ def test_jobs_that_have_ended_cost_no_look_each(ledger: Ledger, monkeypatch: pyt
     monkeypatch.setattr(ledger.blobs, "size", _unasked)
     monkeypatch.setattr(ledger.blobs, "modified", _unasked)
     assert list(ledger.open_jobs()) == [("local", at_work.id)]
-    assert ledger.sweep(DAY) == 0
+    assert Sweep(ledger).run(DAY) == 0
 
 
 def _unasked(key: str) -> int:
@@ -147,7 +148,7 @@ class TestKeysAndDeletion:
         ledger.blobs.delete(record_key("local", job.id))
         age(ledger, data_prefix(job.id), 1.01 * DAY)
         age(ledger, idempotency_key("local", KEY), 0.999 * DAY)
-        ledger.sweep(30 * DAY)
+        Sweep(ledger).run(30 * DAY)
         assert ledger.input_intact(accepted(ledger, key=KEY), lambda: None)
 
     def test_a_job_deleted_while_it_is_read_is_not_found(self, ledger: Ledger) -> None:
@@ -163,13 +164,13 @@ class TestKeysAndDeletion:
 
 class TestSweep:
     def test_there_is_nothing_to_sweep_in_an_empty_store(self, ledger: Ledger) -> None:
-        assert ledger.sweep(30 * DAY) == 0
+        assert Sweep(ledger).run(30 * DAY) == 0
 
     def test_data_without_a_record_is_erased_after_a_day(self, ledger: Ledger) -> None:
         old, young = prepared(ledger), prepared(ledger)
         age(ledger, data_prefix(old.id), 1.1 * DAY)
         age(ledger, data_prefix(young.id), 0.99 * DAY)
-        assert ledger.sweep(30 * DAY) == 1
+        assert Sweep(ledger).run(30 * DAY) == 1
         assert list(ledger.blobs.folders("data")) == [young.id]
 
     @pytest.mark.parametrize(
@@ -188,9 +189,9 @@ class TestSweep:
         ledger.cancel(job)
         path_of(ledger, record_key("local", job.id)).unlink()
         age(ledger, key_of(job), 0.99 * DAY)
-        assert ledger.sweep(30 * DAY) == 0
+        assert Sweep(ledger).run(30 * DAY) == 0
         age(ledger, key_of(job), 1.01 * DAY)
-        assert ledger.sweep(30 * DAY) == 1
+        assert Sweep(ledger).run(30 * DAY) == 1
         assert not ledger.blobs.exists(key_of(job))
 
     def test_an_open_job_is_kept_whole_whatever_its_age(self, ledger: Ledger) -> None:
@@ -199,7 +200,7 @@ class TestSweep:
         before = objects(ledger)
         for key in [*before, data_prefix(job.id)]:
             age(ledger, key, 365 * DAY)
-        assert ledger.sweep(30 * DAY) == 0
+        assert Sweep(ledger).run(30 * DAY) == 0
         assert objects(ledger) == before
 
     def test_an_ended_job_is_deleted_past_retention_and_not_before(self, ledger: Ledger) -> None:
@@ -209,7 +210,7 @@ class TestSweep:
             ledger.finish(job)
         age(ledger, end_key("local", old.id), 31 * DAY)
         age(ledger, end_key("local", young.id), 29 * DAY)
-        assert ledger.sweep(30 * DAY) == 1
+        assert Sweep(ledger).run(30 * DAY) == 1
         assert ledger.ids("local") == [young.id]
         assert all(young.id in name for name in objects(ledger))
 
@@ -228,14 +229,14 @@ class TestSweep:
             delete(key)
 
         monkeypatch.setattr(ledger.blobs, "delete", refuse_the_first)
-        assert ledger.sweep(30 * DAY) == 1
+        assert Sweep(ledger).run(30 * DAY) == 1
         assert ledger.ids("local") == [first.id]
 
     def test_an_old_upload_that_ended_lately_is_kept(self, ledger: Ledger) -> None:
         job = accepted(ledger)
         ledger.cancel(job)
         age(ledger, record_key("local", job.id), 365 * DAY)
-        assert ledger.sweep(30 * DAY) == 0
+        assert Sweep(ledger).run(30 * DAY) == 0
         assert ledger.job("local", job.id) == job
 
     def test_a_job_whose_record_is_damaged_is_never_swept(self, ledger: Ledger) -> None:
@@ -245,30 +246,31 @@ class TestSweep:
         before = objects(ledger)
         for key in [*before, data_prefix(job.id)]:
             age(ledger, key, 365 * DAY)
-        assert fresh(ledger).sweep(30 * DAY) == 0
+        assert Sweep(fresh(ledger)).run(30 * DAY) == 0
         assert objects(ledger) == before
 
     def test_a_key_that_stands_for_another_job_by_now_goes_with_that_one(self, ledger: Ledger) -> None:
+        sweep = Sweep(ledger)
         first = accepted(ledger, key=KEY)
         age(ledger, idempotency_key(first.owner, KEY), 2 * DAY)
-        ledger.sweep(30 * DAY)
+        sweep.run(30 * DAY)
         ledger.delete(first)
         second = accepted(ledger, key=KEY)
-        ledger.sweep(30 * DAY)
+        sweep.run(30 * DAY)
         ledger.delete_damaged(second.owner, second.id)
         assert not ledger.blobs.exists(idempotency_key(second.owner, KEY))
 
     def test_a_key_that_cannot_be_read_is_erased_after_a_day(self, ledger: Ledger) -> None:
         key = idempotency_key("local", KEY)
         ledger.blobs.create(key, b"nonsense")
-        assert ledger.sweep(30 * DAY) == 0
+        assert Sweep(ledger).run(30 * DAY) == 0
         age(ledger, key, 1.01 * DAY)
-        assert ledger.sweep(30 * DAY) == 1
+        assert Sweep(ledger).run(30 * DAY) == 1
         assert objects(ledger) == []
 
     def test_what_interrupted_uploads_left_is_discarded_after_a_day(self, ledger: Ledger) -> None:
         for name, days in (("old", 1.01), ("young", 0.99)):
             path_of(ledger, f".staging/{name}").write_bytes(b"half")
             age(ledger, f".staging/{name}", days * DAY)
-        ledger.sweep(30 * DAY)
+        Sweep(ledger).run(30 * DAY)
         assert objects(ledger) == [".staging/young"]
