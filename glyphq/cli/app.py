@@ -73,6 +73,7 @@ def run(arguments: Sequence[str] | None, transport: "httpx.BaseTransport | None"
         sys.exit(_EXIT_CODES.get(error.code, FAILED))
     except OSError as error:
         say(f"error: {error.filename or 'glyphq'}: {error.strerror or error}")
+        _drop_output()
         sys.exit(FAILED)
     except UnicodeEncodeError as error:  # an argument is handed on as text; only paths may be any bytes
         say(f"error: {error.object!r} is not text in UTF-8.")
@@ -93,6 +94,14 @@ def _prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """What standard output has not taken it does not take at the end either, where Python would exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_version(wanted: bool) -> None:

@@ -91,7 +91,7 @@ def test_the_commands_of_a_page_do_what_they_are_for(page: Path, clone: Path, se
 def printed_by(target: str, clone: Path) -> list[str]:
     """The lines that `make TARGET` prints."""
     done = subprocess.run(
-        ["make", "--old-file=.venv/service", target],  # the environment stays as it is
+        ["make", "--no-print-directory", "--old-file=.venv/service", target],  # the environment stays as it is
         cwd=clone, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"

@@ -33,21 +33,21 @@ except glyphq.SetupError as error:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an environment with the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    built = subprocess.run(
-        [*pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], capture_output=True, text=True, check=False
-    )
+    _pip(Path(sys.executable), "wheel", "--no-deps", "--wheel-dir", folder, ROOT)
+    (wheel,) = folder.glob("*.whl")
     venv.create(folder / "venv", with_pip=True)
-    (wheel,) = folder.glob("*.whl") or [None]
-    installed = wheel and subprocess.run(
-        [folder / "venv/bin/pip", "--quiet", "install", wheel], capture_output=True, text=True, check=False
-    )
-    for step in (built, installed):
-        if step is None or step.returncode:
-            if os.environ.get("CI"):
-                pytest.fail("pip does not come to its packages here")
-            pytest.skip(f"pip does not come to its packages here: {step.stderr[-300:] if step else ''}")
+    _pip(folder / "venv/bin/python", "install", wheel)
     return folder / "venv"
+
+
+def _pip(python: Path, *arguments: Path | str) -> None:
+    command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        why = f"pip does not come to its packages here: {(done.stdout + done.stderr)[-2000:]}"
+        if os.environ.get("CI"):
+            pytest.fail(why)
+        pytest.skip(why)
 
 
 def run(environment: Path, *command: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 """The command line as a process: its streams, the signals it gets, and what importing it costs."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -102,10 +103,11 @@ def test_terminated_while_it_waits_it_says_where_the_job_is_left(tmp_path: Path)
 
 def test_an_id_that_cannot_be_printed_is_said_on_standard_error(tmp_path: Path) -> None:
     (tmp_path / "scans.zip").write_bytes(b"PK\x03\x04")
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-c", _WITH_A_RUNNING_JOB, "submit", tmp_path / "scans.zip"],
-            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+            cwd=ROOT, env=buffered, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith(f"The job is {JOB_ID}.\nerror: ")
