@@ -163,25 +163,26 @@ def cluster(folder: Path, hosts: Network) -> Iterator[Cluster]:
         "worker-1": ("worker-1", workers["worker-1"], made.variables("worker")),
         "worker-2": ("worker-2", workers["worker-2"], made.variables("worker") | made.faults.variables),
     }
-    with ExitStack() as exits, hosts.hosts["client"].entered():
-        for name, (host, command, variables) in programs.items():
-            output = exits.enter_context((folder / f"{name}.log").open("wb"))
-            program = Program(name, hosts.hosts[host].command(command), variables, output)
-            made.programs[name] = program
-            exits.callback(lambda ended=program: ended.running and ended.kill())
-        for name in WORKERS:
-            hosts.hosts[name].count_received(services, S3_PORT)
-        made.programs["s3"].start()
-        until(lambda: "Running on" in made.log("s3"), "the store answers")
-        boto3.client(
-            "s3", "us-east-1", endpoint_url=STORE["AWS_ENDPOINT_URL"],
-            aws_access_key_id="glyphq", aws_secret_access_key="glyphq",
-        ).create_bucket(Bucket="scans")  # fmt: skip
-        for name in ("redis", "api", *WORKERS):
-            made.programs[name].start()
-        until(lambda: "#key=" in made.log("api"), "the API has shown its first key")
-        made.key = made.log("api").split("#key=")[1].split()[0]
-        until(made.ready, "the service is ready")
+    with ExitStack() as exits:
+        with hosts.hosts["client"].entered():  # not while other folders' tests run
+            for name, (host, command, variables) in programs.items():
+                output = exits.enter_context((folder / f"{name}.log").open("wb"))
+                program = Program(name, hosts.hosts[host].command(command), variables, output)
+                made.programs[name] = program
+                exits.callback(lambda ended=program: ended.running and ended.kill())
+            for name in WORKERS:
+                hosts.hosts[name].count_received(services, S3_PORT)
+            made.programs["s3"].start()
+            until(lambda: "Running on" in made.log("s3"), "the store answers")
+            boto3.client(
+                "s3", "us-east-1", endpoint_url=STORE["AWS_ENDPOINT_URL"],
+                aws_access_key_id="glyphq", aws_secret_access_key="glyphq",
+            ).create_bucket(Bucket="scans")  # fmt: skip
+            for name in ("redis", "api", *WORKERS):
+                made.programs[name].start()
+            until(lambda: "#key=" in made.log("api"), "the API has shown its first key")
+            made.key = made.log("api").split("#key=")[1].split()[0]
+            until(made.ready, "the service is ready")
         yield made
 
 
