@@ -52,7 +52,7 @@ def _serve(latency_seconds: float) -> None:
 
     class Late(MotoRequestHandler):
         def run_wsgi(self) -> None:
-            time.sleep(latency_seconds)
+            time.sleep(latency_seconds)  # as the way there and back
             super().run_wsgi()
 
     application = DomainDispatcherApplication(create_backend_app)

@@ -88,7 +88,7 @@ def _kombu_url(redis_url: str) -> str:
     """
     if redis_url.startswith("unix://"):
         return redis_url.replace("unix://", "redis+socket://", 1)
-    database = parse_url(redis_url).get("db", 0)  # type: ignore[no-untyped-call]
+    database = parse_url(redis_url).get("db", 0)  # type: ignore[no-untyped-call]  # redis-py's
     return urlsplit(redis_url)._replace(path=f"/{database}", query="").geturl()
 
 
@@ -96,5 +96,5 @@ def _tls(redis_url: str) -> dict[str, Any] | None:
     """What redis-py reads of TLS in the URL. kombu, told nothing, would look at nobody's certificate."""
     if not redis_url.startswith("rediss://"):
         return None
-    named = {name: value for name, value in parse_url(redis_url).items() if name.startswith("ssl_")}  # type: ignore[no-untyped-call]
-    return {"ssl_cert_reqs": "required", **named}
+    known = parse_url(redis_url)  # type: ignore[no-untyped-call]  # redis-py's
+    return {"ssl_cert_reqs": "required", **{name: known[name] for name in known if name.startswith("ssl_")}}

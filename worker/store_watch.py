@@ -51,10 +51,11 @@ class StoreWatch:
 
     def failed(self, error: StoreError) -> None:
         """A task met this. Whether the store as a whole does not work, or one object, a trial says."""
+        if isinstance(error, StoreFull):
+            self._not_before = time.monotonic() + _FULL_SECONDS
+            self._refused(error.detail)
+            return
         try:
-            if isinstance(error, StoreFull):
-                self._not_before = time.monotonic() + _FULL_SECONDS
-                raise error
             self._try()
         except StoreError as found:
             self._refused(found.detail)

@@ -178,14 +178,16 @@ def _store_requests(s3: Bucket, archive: Path, images: int) -> dict[str, dict[st
     ):
         job, api = client.submit(archive), service.children["api"].pid
         os.kill(api, signal.SIGSTOP)
-        s3.requests.clear()
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while redis.exists(OPEN):
-            if time.monotonic() > deadline:
-                raise GlyphqError(f"The job was not done within {_PATIENCE_SECONDS:.0f} s.")
-            time.sleep(0.1)
-        worked = [line for line in list(s3.requests) if job.id in line]
-        os.kill(api, signal.SIGCONT)
+        try:
+            s3.requests.clear()
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while redis.exists(OPEN):
+                if time.monotonic() > deadline:
+                    raise GlyphqError(f"The job was not done within {_PATIENCE_SECONDS:.0f} s.")
+                time.sleep(0.1)  # whoever would tell of the end stands still
+            worked = [line for line in list(s3.requests) if job.id in line]
+        finally:
+            os.kill(api, signal.SIGCONT)
         s3.requests.clear()
         client.results(job.id)
         sent = [line for line in list(s3.requests) if job.id in line]

@@ -78,7 +78,7 @@ def run(arguments: Sequence[str] | None, transport: "httpx.BaseTransport | None"
     except UnicodeEncodeError as error:  # an argument is handed on as text; only paths may be any bytes
         say(f"error: {error.object!r} is not text in UTF-8.")
         sys.exit(MISUSED)
-    except Exception as error:
+    except Exception as error:  # whatever it is, a person reads one line
         if "GLYPHQ_TRACEBACK" in os.environ:
             raise
         say(f"error: This is a bug in glyphq ({error!r}). GLYPHQ_TRACEBACK=1 prints the traceback; please report it.")
