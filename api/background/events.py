@@ -15,6 +15,7 @@ from glyphq.progress import EVENTS
 log = logging.getLogger(__name__)
 
 _RECONNECT_SECONDS = 1.0
+_SILENT_SECONDS = 30.0
 
 
 class Events:
@@ -46,14 +47,16 @@ class Events:
                 del self._waiters[job_id]
 
     async def run(self) -> None:
-        """Listen until cancelled, over every loss of the connection."""
+        """Listen until cancelled, over every loss of the connection. One that is silent for long is made anew."""
         while True:
             try:
                 async with Redis.from_url(self._url, decode_responses=True) as redis, redis.pubsub() as channel:
                     await channel.subscribe(EVENTS)
-                    async for message in channel.listen():
+                    # None after silence, and at once where the kernel has given the connection up: redis-py takes its
+                    # ETIMEDOUT for its own, and `listen` would ask again for ever without letting anything else run.
+                    while (message := await channel.get_message(timeout=_SILENT_SECONDS)) is not None:
                         for moved in self._waiters.get(message["data"], ()) if message["type"] == "message" else ():
                             moved.set()
             except (RedisError, OSError) as error:
                 log.warning("events: %s; listening again in %s s", error, _RECONNECT_SECONDS)
-            await asyncio.sleep(_RECONNECT_SECONDS)
+                await asyncio.sleep(_RECONNECT_SECONDS)

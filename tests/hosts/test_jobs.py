@@ -77,6 +77,7 @@ def test_redis_is_started_anew_while_a_host_is_cut_off(running: Cluster, client:
 
 
 def test_redis_and_the_store_vanish_together_within_a_job(running: Cluster, client: Client, undisturbed: Run) -> None:
+    told = len(running.log("api"))
     job = client.submit(undisturbed.archive)
     until(lambda: running.writers(job.id), "work is under way")
     with running.network.unplugged("services"):
@@ -84,6 +85,8 @@ def test_redis_and_the_store_vanish_together_within_a_job(running: Cluster, clie
         assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
         checks = answer.json()["checks"]
         assert "ok" not in (checks["redis"], checks["store"])
+        until(lambda: "events: " in running.log("api")[told:], "the API listens no longer to what says nothing")
+        assert httpx.get(f"{running.url}/healthz", timeout=30, trust_env=False).is_success
     undisturbed.is_kept(client, job.id)
 
 
