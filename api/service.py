@@ -258,7 +258,7 @@ class Service:
 
     def correct(self, job: Job, row: int, label: str, by: str) -> Correction:
         """Keep a person's label for a row. Raises InvalidOption, JobNotFound, RowNotFound and StoreFull."""
-        self.ledger.require_row(job, row)
+        job.require_row(row)
         require_room(self.ledger, self.settings)
         correction = Correction(label.strip(), by, time.time())
         self.corrections.put(job, row, correction)
@@ -303,7 +303,7 @@ class Service:
             if chunk is not None:
                 self._mend(job, chunk)
             elif error.key == index_key(job.id):
-                self.ledger.rebuild_index(job)
+                self.ledger.inputs.rebuild_index(job)
             raise
 
     def _mend(self, job: Job, chunk: int) -> None:

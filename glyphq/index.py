@@ -1,12 +1,14 @@
 """The index of an input: which row lies where in the stored bytes, and how it is packed. One record batch a chunk."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from glyphq.jobs import Reason, Rejection
+from glyphq.jobs import Chunk, Reason, Rejection
 
 STORED, DEFLATE = 0, 8
 RAW = 65535
@@ -61,3 +63,29 @@ def index_batch(
         pa.array([rejection and rejection.detail for rejection in rejections], pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=INDEX_SCHEMA)
+
+
+class Sink(Protocol):
+    """What takes bytes: a BlobWriter or a buffer in memory."""
+
+    def write(self, data: bytes | memoryview, /) -> object: ...
+
+
+def write_index(sink: Sink, batches: Iterable[pa.RecordBatch]) -> tuple[Chunk, ...]:
+    """Write the index as an Arrow stream, a record batch a chunk, and answer where each lies."""
+    chunks = []
+    position = 0
+    header = INDEX_SCHEMA.serialize()
+    sink.write(memoryview(header))
+    position += header.size
+    for batch in batches:
+        message = batch.serialize().to_pybytes()
+        sink.write(message)
+        chunks.append(Chunk(position, len(message), batch.num_rows, chunk_digest(message)))
+        position += len(message)
+    return tuple(chunks)
+
+
+def chunk_digest(message: bytes) -> str:
+    """What `Chunk.digest` holds of the index's record batch for that chunk."""
+    return hashlib.sha256(message).hexdigest()[:16]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from glyphq.charset_rules import parse_rules
-from glyphq.errors import InvalidOption
+from glyphq.errors import InvalidOption, RowNotFound
 from glyphq.labels import charset_classes
 
 MAX_TOP_K = 10
@@ -356,6 +356,12 @@ class Job:
     def first_rows(self) -> tuple[int, ...]:
         """The number of each chunk's first row; after the last chunk, how many rows there are."""
         return tuple(accumulate((part.rows for part in self.chunks), initial=0))
+
+    def require_row(self, row: int) -> None:
+        """Raises RowNotFound for a number that none of the rows has."""
+        if not 0 <= row < self.total:
+            rows = "one row, 0" if self.total == 1 else f"{self.total:,} rows, from 0 to {self.total - 1:,}"
+            raise RowNotFound(f"The job has {rows}; there is no row {row:,}.")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What has been promised and what has been done, on blobs alone: records, indexes, results, ends, idempotency.
+"""What has been promised and what has been done, on blobs alone: records, results, ends, idempotency.
 
 Knows keys and durability; nothing of Redis, Celery, HTTP or images. A job exists once its record is durable, a chunk
 is done once its result exists, a job is over once its end exists. Every object but the input ends with a line that
@@ -6,15 +6,13 @@ holds the SHA-256 of what comes before it, so a damaged one is never served as g
 """
 
 import hashlib
-import io
 import logging
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Protocol
 from uuid import uuid4
 
 import numpy as np
@@ -22,21 +20,18 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from glyphq import results
-from glyphq.archive import ArchiveLimits, index_zip
 from glyphq.blobs import Blobs
 from glyphq.callbacks import first_delivery
 from glyphq.errors import (
     DamagedObject,
-    GlyphqError,
     IdempotencyMismatch,
     JobAlreadyEnded,
     JobNotFound,
-    RowNotFound,
     StoreError,
 )
-from glyphq.index import INDEX_SCHEMA
-from glyphq.jobs import Chunk, Counts, End, Job, JobState, Model
-from glyphq.metrics import DAMAGED_OBJECTS, count_end, count_rows
+from glyphq.inputs import Inputs, remove_if_deleted
+from glyphq.jobs import Counts, End, Job, JobState, Model
+from glyphq.metrics import count_end, count_rows
 from glyphq.object_names import (
     STORE_ID,
     callback_key,
@@ -60,11 +55,6 @@ _REMEMBERED_RECORDS = 64
 _COPY_BYTES = 1 << 20
 
 
-def chunk_digest(message: bytes) -> str:
-    """What `Chunk.digest` holds of the index's record batch for that chunk."""
-    return hashlib.sha256(message).hexdigest()[:16]
-
-
 @dataclass(frozen=True)
 class Held:
     """What an owner has: jobs of the bulk lane that have not ended, and bytes of records and inputs."""
@@ -76,17 +66,13 @@ class Held:
         return Held(self.open_jobs + other.open_jobs, self.stored_bytes + other.stored_bytes)
 
 
-class Sink(Protocol):
-    """What takes bytes: a BlobWriter or a buffer in memory."""
-
-    def write(self, data: bytes | memoryview, /) -> object: ...
-
-
 class Ledger:
     """The ledger on one blob store. Every method may raise StoreError; ids are checked before they touch a key."""
 
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
+        self.inputs = Inputs(blobs)
+        """What jobs were made of."""
         self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()  # the last used is last
         self._records_lock = Lock()
         self._input_bytes: dict[str, dict[str, int]] = {}  # by owner and job: inputs never change
@@ -238,84 +224,6 @@ class Ledger:
         indexes = self.blobs.sizes(index_key(job_id) for job_id in records if end_key(owner, job_id) not in ended)
         return Held(sum(size > 0 for size in indexes), sum(records.values()) + sum(self._input_bytes[owner].values()))
 
-    def index(self, job: Job, chunk: int) -> pa.RecordBatch:
-        """The chunk's entries as index.INDEX_SCHEMA. Raises DamagedObject when they are not those that were
-        accepted.
-        """
-        part = job.chunks[chunk]
-        message = job.inline_index or self.blobs.get_range(index_key(job.id), part.offset, part.length)
-        if chunk_digest(message) != part.digest:
-            DAMAGED_OBJECTS.inc()
-            raise DamagedObject(index_key(job.id), f"Chunk {chunk} of the index does not match its digest.")
-        return pa.ipc.read_record_batch(pa.py_buffer(message), INDEX_SCHEMA)
-
-    def sound_index(self, job: Job, chunk: int) -> pa.RecordBatch:
-        """As `index`; a damaged one is made again. Raises DamagedObject where it cannot be."""
-        try:
-            return self.index(job, chunk)
-        except DamagedObject:
-            self.rebuild_index(job)
-            return self.index(job, chunk)
-
-    def index_row(self, job: Job, row: int) -> pa.RecordBatch:
-        """The index of one row. Raises RowNotFound, and DamagedObject as `sound_index` does."""
-        self.require_row(job, row)
-        chunk = bisect_right(job.first_rows, row) - 1
-        return self.sound_index(job, chunk).slice(row - job.first_rows[chunk], 1)
-
-    def require_row(self, job: Job, row: int) -> None:
-        """Raises RowNotFound for a number that none of the job's rows has."""
-        if not 0 <= row < job.total:
-            rows = "one row, 0" if job.total == 1 else f"{job.total:,} rows, from 0 to {job.total - 1:,}"
-            raise RowNotFound(f"The job has {rows}; there is no row {row:,}.")
-
-    def rebuild_index(self, job: Job) -> None:
-        """Make the index again from a zip's input and put it in the place of the damaged one.
-
-        Raises DamagedObject where the input is not a zip, or no longer gives the index that was accepted.
-        """
-        if job.archive_limits is None:
-            raise DamagedObject(index_key(job.id), "The index is damaged and only a zip's can be made again.")
-        index = io.BytesIO()
-        try:
-            with self.blobs.open(input_key(job.id)) as file:
-                archive = index_zip(file, ArchiveLimits(**job.archive_limits), job.options.filename_encoding)
-                chunks = write_index(index, archive.batches())
-        except GlyphqError as error:
-            if isinstance(error, StoreError) and self.blobs.exists(input_key(job.id)):
-                raise
-            raise DamagedObject(
-                input_key(job.id), f"The stored input cannot be indexed again: {error.detail}"
-            ) from error
-        if chunks != job.chunks:
-            raise DamagedObject(input_key(job.id), "The stored input no longer gives the index that was accepted.")
-        self.blobs.replace(index_key(job.id), index.getvalue())
-        self._remove_if_deleted(job)
-
-    def input_range(self, job: Job, start: int, length: int) -> bytes:
-        """Bytes of the input; fewer than `length` only where the input has been cut."""
-        if job.inline_input is not None:
-            return job.inline_input[start : start + length]
-        return self.blobs.get_range(input_key(job.id), start, length)
-
-    def input_intact(self, job: Job, pulse: Callable[[], None]) -> bool:
-        """Whether the stored input still has the digest it was accepted with. Reads all of it; calls `pulse` often.
-
-        Raises StoreError while the store does not give it.
-        """
-        digest = hashlib.sha256(job.inline_input or b"")
-        if job.inline_input is None:
-            try:
-                with self.blobs.open(input_key(job.id)) as file:
-                    while block := file.read(_COPY_BYTES):
-                        digest.update(block)
-                        pulse()
-            except StoreError:
-                if self.blobs.exists(input_key(job.id)):  # it cannot be read now, which says nothing of what it is
-                    raise
-                return False
-        return digest.hexdigest() == job.input_sha256
-
     # Results and ends.
 
     def put_result(self, job: Job, chunk: int, data: bytes) -> bool:
@@ -330,7 +238,7 @@ class Ledger:
             except DamagedObject:
                 log.warning("job %s: the damaged result of chunk %d is replaced", job.id, chunk)
                 self.blobs.replace(key, sealed)
-        self._remove_if_deleted(job)
+        remove_if_deleted(self.blobs, job)
         return first
 
     def result(self, job: Job, chunk: int) -> tuple[pa.RecordBatch, Model] | None:
@@ -427,7 +335,7 @@ class Ledger:
                     raise DamagedObject(key, "The stored result is gone.")
                 rows = _read_result(key, sealed)[0]
             elif end is not None:
-                names = self.index(job, chunk).column("name")
+                names = self.inputs.index(job, chunk).column("name")
                 numbers = np.arange(job.first_rows[chunk], job.first_rows[chunk + 1], dtype=np.uint32)
                 rows = results.cancelled(numbers, names, job.options.top_k)
             else:
@@ -477,11 +385,6 @@ class Ledger:
             self.blobs.delete(callback_key(job.owner, job.id))
         self.blobs.delete_folder(data_prefix(job.id))
 
-    def _remove_if_deleted(self, job: Job) -> None:
-        """What was just written would stay: whoever deleted the job may have been done before."""
-        if not self.blobs.exists(record_key(job.owner, job.id)):
-            self.blobs.delete_folder(data_prefix(job.id))
-
     def delete_damaged(self, owner: str, job_id: str) -> None:
         """Erase a job whose record cannot be read."""
         for key, its_job in self.jobs_of_keys(list(self.blobs.list(f"idempotency/{owner}"))).items():
@@ -501,21 +404,6 @@ class Ledger:
             except DamagedObject:
                 jobs[key] = ""
         return jobs
-
-
-def write_index(sink: Sink, batches: Iterator[pa.RecordBatch]) -> tuple[Chunk, ...]:
-    """Write the index as an Arrow stream, a record batch a chunk, and answer where each lies."""
-    chunks = []
-    position = 0
-    header = INDEX_SCHEMA.serialize()
-    sink.write(memoryview(header))
-    position += header.size
-    for batch in batches:
-        message = batch.serialize().to_pybytes()
-        sink.write(message)
-        chunks.append(Chunk(position, len(message), batch.num_rows, chunk_digest(message)))
-        position += len(message)
-    return tuple(chunks)
 
 
 def _read_job(key: str, sealed: bytes) -> Job:

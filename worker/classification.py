@@ -95,7 +95,7 @@ def _inputs(
         with stages.timed("read"):
             for at in range(start, start + length, _READ_BYTES):
                 pulse()
-                pieces.append(process.ledger.input_range(job, at, min(_READ_BYTES, start + length - at)))
+                pieces.append(process.ledger.inputs.read(job, at, min(_READ_BYTES, start + length - at)))
         return b"".join(pieces)
 
     invert, max_pixels = job.options.invert, process.settings.max_pixels
@@ -132,7 +132,7 @@ def _input_intact(process: Process, job: Job, pulse: Callable[[], None]) -> bool
     if job.id not in process.verdicts:
         if len(process.verdicts) >= _REMEMBERED_VERDICTS:
             process.verdicts.clear()
-        process.verdicts[job.id] = process.ledger.input_intact(job, pulse)
+        process.verdicts[job.id] = process.ledger.inputs.intact(job, pulse)
     return process.verdicts[job.id]
 
 
@@ -193,12 +193,7 @@ def _status(outcome: Outcome) -> RowStatus:
 
 def _index(process: Process, job: Job, chunk: int) -> pa.RecordBatch:
     try:
-        return process.ledger.index(job, chunk)
-    except DamagedObject as error:
-        log.warning("job %s: %s; it is made again from the input", job.id, error.detail)
-    try:
-        process.ledger.rebuild_index(job)
-        return process.ledger.index(job, chunk)
+        return process.ledger.inputs.sound_index(job, chunk)
     except DamagedObject as error:
         log.error("job %s: %s; the rows of chunk %d are rejected", job.id, error.detail, chunk)
         return _unreadable(job, chunk)

@@ -12,9 +12,8 @@ import pyarrow as pa
 from api.intake.uploads import Part, Upload
 from glyphq.archive import index_zip
 from glyphq.errors import EmptyInput, StoreError, StoreFull, UnsupportedInput
-from glyphq.index import raw_batch
+from glyphq.index import raw_batch, write_index
 from glyphq.jobs import Job, Kind, Options
-from glyphq.ledger import write_index
 from glyphq.logs import bound_request_id
 from glyphq.object_names import data_prefix, index_key, input_key, record_key
 from glyphq.sniff import sniff

@@ -99,11 +99,11 @@ class Images:
 
     def _content(self, job: Job, row: int) -> tuple[str, bytes]:
         """Name and bytes of one input, of which no more than its own are read."""
-        index = self._ledger.index_row(job, row)
+        index = self._ledger.inputs.index_row(job, row)
         size = index.column("size")[0].as_py()
         if size > self._max_bytes:
             raise NoPicture("too_many_bytes", f"The file has {size:,} bytes; up to {self._max_bytes:,} are shown.")
-        content = next(contents(index, partial(self._ledger.input_range, job)))
+        content = next(contents(index, partial(self._ledger.inputs.read, job)))
         if isinstance(content, Rejection):
             raise NoPicture(content.reason, content.detail)
         return index.column("name")[0].as_py(), bytes(content)

@@ -73,8 +73,8 @@ def _files(ledger: Ledger, job: Job, rows: pa.Table) -> Iterator[tuple[str, byte
         ended = bisect_right(numbers, job.first_rows[chunk + 1] - 1)
         mine = slice(begun, ended)
         within = pa.array([row - job.first_rows[chunk] for row in numbers[mine]])
-        index = ledger.sound_index(job, chunk).take(within)
-        found = contents(index, partial(ledger.input_range, job))
+        index = ledger.inputs.sound_index(job, chunk).take(within)
+        found = contents(index, partial(ledger.inputs.read, job))
         names = index.column("name").to_pylist()
         for row, label, status, name, content in zip(
             numbers[mine], labels[mine], statuses[mine], names, found, strict=True

@@ -336,7 +336,7 @@ async def put_correction(request: Request, service: Served, caller: By, job_id: 
 def delete_correction(service: Served, caller: By, job_id: JobId, row: Row) -> Response:
     """Take it back: the network's word stands again."""
     job = service.job(caller.owner, job_id)
-    service.ledger.require_row(job, row)
+    job.require_row(row)
     service.corrections.delete(job, row)
     return Response(status_code=204)
 

@@ -17,8 +17,9 @@ from uuid_utils import uuid7
 
 from glyphq import results
 from glyphq.archive import ArchiveLimits, index_zip
+from glyphq.index import write_index
 from glyphq.jobs import Job, JobState, Kind, Model, Options, Reason, Rejection, RowStatus
-from glyphq.ledger import Ledger, write_index
+from glyphq.ledger import Ledger
 from glyphq.local_blobs import LocalBlobs
 from glyphq.object_names import data_prefix, index_key, input_key
 
@@ -100,7 +101,7 @@ def interactive(ledger: Ledger) -> Job:
 
 def rows_of(ledger: Ledger, job: Job, chunk: int) -> pa.RecordBatch:
     """The result of a chunk whose first row is classified and whose second, if any, is rejected."""
-    index = ledger.index(job, chunk)
+    index = ledger.inputs.index(job, chunk)
     statuses = [RowStatus.CLASSIFIED, RowStatus.REJECTED][: index.num_rows]
     return results.build(
         index.column("row").to_numpy(),

@@ -92,7 +92,7 @@ class TestDelete:
             replace_object(key, data)
 
         monkeypatch.setattr(ledger.blobs, "replace", deleted_before)
-        ledger.rebuild_index(job)
+        ledger.inputs.rebuild_index(job)
         assert objects(ledger) == []
 
     def test_other_jobs_are_left_alone(self, ledger: Ledger) -> None:
@@ -149,7 +149,7 @@ class TestKeysAndDeletion:
         age(ledger, data_prefix(job.id), 1.01 * DAY)
         age(ledger, idempotency_key("local", KEY), 0.999 * DAY)
         Sweep(ledger).run(30 * DAY)
-        assert ledger.input_intact(accepted(ledger, key=KEY), lambda: None)
+        assert ledger.inputs.intact(accepted(ledger, key=KEY), lambda: None)
 
     def test_a_job_deleted_while_it_is_read_is_not_found(self, ledger: Ledger) -> None:
         class Racing(LocalBlobs):

@@ -22,9 +22,9 @@ from glyphq.blobs import open_blobs
 from glyphq.broker import create_celery
 from glyphq.dispatch import Dispatcher, waiting
 from glyphq.errors import StoreError
-from glyphq.index import raw_batch
+from glyphq.index import raw_batch, write_index
 from glyphq.jobs import Job, JobState, Kind, Lane, Model, Options
-from glyphq.ledger import Ledger, write_index
+from glyphq.ledger import Ledger
 from glyphq.logs import handler_of
 from glyphq.object_names import index_key, input_key, result_key
 from glyphq.progress import Progress, open_progress
@@ -140,13 +140,13 @@ class TestChunks:
 
     def test_its_input_is_read_in_pieces_between_which_the_lease_is_kept(self, process, monkeypatch):
         asked_for = []
-        input_range = process.ledger.input_range
+        read_stored = process.ledger.inputs.read
 
         def read(job, start, length):
             asked_for.append((start, length))
-            return input_range(job, start, length)
+            return read_stored(job, start, length)
 
-        monkeypatch.setattr(process.ledger, "input_range", read)
+        monkeypatch.setattr(process.ledger.inputs, "read", read)
         monkeypatch.setattr(classification, "_READ_BYTES", 100)
         job = submitted(process)
         work(process, job)
@@ -289,11 +289,11 @@ class TestDrain:
     @pytest.mark.parametrize("fault", [StoreError("input/output error"), ValueError("what nobody foresaw")])
     def test_one_jobs_fault_is_no_concern_of_the_others_when_they_come_again(self, process, redis, monkeypatch, fault):
         faulty, sound = (asked(process, scan) for scan in list(SCANS.values())[:2])
-        input_range = process.ledger.input_range
+        read_stored = process.ledger.inputs.read
         monkeypatch.setattr(
-            process.ledger,
-            "input_range",
-            lambda job, *where: raising(fault)() if job.id == faulty.id else input_range(job, *where),
+            process.ledger.inputs,
+            "read",
+            lambda job, *where: raising(fault)() if job.id == faulty.id else read_stored(job, *where),
         )
         pipeline.drain(process)
         for job in (faulty, sound):  # as when their lease runs out
