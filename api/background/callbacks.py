@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 import httpcore
 from redis.exceptions import RedisError
 from standardwebhooks import Webhook
+from starlette.concurrency import run_in_threadpool
 
 from api.background.outbound import Headers, Outbound
 from api.metrics import CALLBACKS
@@ -122,12 +123,12 @@ class Callbacks:
 
     async def _tell(self, job: Job) -> None:
         try:
-            before, content, headers = await asyncio.to_thread(self._message, job)
+            before, content, headers = await run_in_threadpool(self._message, job)
             after = self._after(before, *await self._answer(job, content, headers))
-            await asyncio.to_thread(self._deliveries.put, job, after)
+            await run_in_threadpool(self._deliveries.put, job, after)
             CALLBACKS.labels(after.state).inc()
             with suppress(RedisError):  # then the next attempt waits until the key expires
-                await asyncio.to_thread(self._service.progress.told, job.id)
+                await run_in_threadpool(self._service.progress.told, job.id)
             log.info("job %s: callback: %s after %d attempts: %s", job.id, after.state, after.attempts, after.answer)
         except (JobNotFound, JobNotFinished) as error:
             log.info("job %s: no callback now: %s", job.id, error.detail)

@@ -1,12 +1,12 @@
 """Images as JSON: a list of 784 pixels each."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 
 from api.intake.uploads import Upload, too_many_images
 from glyphq.errors import EmptyInput, InvalidOption, InvalidRequest
@@ -25,7 +25,7 @@ async def receive_pixels(pieces: AsyncIterator[bytes], upload: Upload) -> None:
     if body.count(b",") > _PIXELS * upload.settings.max_form_images:  # before each takes the 72 bytes of an object
         raise too_many_images(upload.settings.max_form_images)
     async with nullcontext() if len(body) <= upload.settings.inline_bytes else upload.share.parsing:
-        rows = await asyncio.to_thread(_pixel_rows, bytes(body))
+        rows = await run_in_threadpool(_pixel_rows, bytes(body))
     upload.pixels = True
     for number, row in enumerate(rows):
         upload.begin(f"pixels-{number}")

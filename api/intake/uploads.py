@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Self
 
+from starlette.concurrency import run_in_threadpool
 from uuid_utils import uuid7
 
 from api.edge.quotas import Share
@@ -70,7 +71,7 @@ class Upload:
     async def flush(self, *, last: bool = False) -> None:
         """Hash what has gathered and stage it, off the event loop, unless it may yet stay in memory."""
         if len(self.buffer) >= _BUFFER_BYTES or (last and self.size > self.settings.inline_bytes):
-            staging = asyncio.ensure_future(asyncio.to_thread(self.stage))
+            staging = asyncio.ensure_future(run_in_threadpool(self.stage))
             try:
                 await asyncio.shield(staging)
             except asyncio.CancelledError:  # the thread goes on; what it stages must be there to be discarded
