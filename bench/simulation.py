@@ -11,7 +11,8 @@ from typing import Any
 
 import simpy
 
-READ_AHEAD = 8  # as glyphq.object_blobs
+from glyphq.object_blobs import AT_ONCE
+
 Steps = Generator[simpy.Event, Any, None]
 
 
@@ -27,7 +28,7 @@ class Costs:
     results_seconds: float  # of the API, until its rows are sent
     reads: float  # one after the other, as the writes
     writes: float
-    end_reads: float  # of the process that ends the job, for each chunk; READ_AHEAD at once
+    end_reads: float  # of the process that ends the job, for each chunk; object_blobs.AT_ONCE of them together
     rows_reads: float  # of the API when it sends the rows, likewise
     bytes_moved: float  # between workers and store
 
@@ -159,5 +160,5 @@ class _Run:
         yield from self._parts["store"].work(self._store_seconds / 2)
 
     def _read_ahead(self, requests: float) -> Steps:
-        yield self._environment.timeout(ceil(requests / READ_AHEAD) * self._place.store_latency_seconds)
+        yield self._environment.timeout(ceil(requests / AT_ONCE) * self._place.store_latency_seconds)
         yield from self._parts["store"].work(requests / self._place.store_reads_per_second)

@@ -48,7 +48,8 @@ _DELETED_AT_ONCE = 1000  # as many as a service takes in one request
 _NO_BUCKET = "<Code>NoSuchBucket<"  # which is told as if the object alone were absent
 _MOST_SAID = 500  # characters of an error
 _READ_AHEAD_BYTES = 1 << 20
-_AT_ONCE = 8
+AT_ONCE = 8
+"""Requests that are under way for whoever asks for many objects."""
 
 
 class ObjectBlobs:
@@ -57,7 +58,7 @@ class ObjectBlobs:
     def __init__(self, bucket: str, prefix: str = "") -> None:
         self._store = _open_store(bucket, prefix, {"timeout": _TIMEOUT, "read_timeout": _READ_TIMEOUT})
         self._store_of_parts = _open_store(bucket, prefix, {"timeout": _PART_TIMEOUT})
-        self._at_once = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="store")
+        self._at_once = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="store")
 
     def _store_for(self, data: bytes) -> S3Store:
         return self._store if len(data) < _READ_AHEAD_BYTES else self._store_of_parts
@@ -104,7 +105,7 @@ class ObjectBlobs:
             return None
 
     def get_each(self, keys: Iterable[str]) -> Iterator[bytes | None]:
-        return map_ahead(self._at_once, self.get, keys, _AT_ONCE)
+        return map_ahead(self._at_once, self.get, keys, AT_ONCE)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         if not length:
