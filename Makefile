@@ -12,6 +12,7 @@ RECIPE ?= best
 PORT ?= 8000
 PYTEST_ARGS ?=
 MINUTES ?= 60
+SOAK_ARGS ?=
 SEED ?= 7
 DEBIAN := chromium iproute2 iptables libfaketime prometheus redis-tools
 BENCH_ARGS ?= --json bench/results/latest.json
@@ -77,7 +78,7 @@ fuzz: $(VENV)/development  ## hand made-up bytes for MINUTES to what reads stran
 	$(BIN)/python -m tests.hostile.fuzz --minutes $(MINUTES) --seed $(SEED)
 
 # The package prometheus would run as a service: a test starts its own.
-debian:  # what tests need beside Python packages: installed by root on Debian, else named
+debian:  ## install what tests need beside Python packages: as root on Debian, else name it
 	@missing=$$(for package in $(DEBIAN); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -86,7 +87,7 @@ debian:  # what tests need beside Python packages: installed by root on Debian, 
 			service prometheus stop >/dev/null 2>&1; update-rc.d prometheus disable >/dev/null 2>&1 || :;; esac; \
 	else echo "Not installed, so that some tests are skipped:" $$missing; fi
 
-check: $(VENV)/development  ## lint, types, and who may import whom
+check: $(VENV)/development  ## lint, types, who may import whom, and known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -123,8 +124,9 @@ bench-training: $(VENV)/development  ## the training step of the best recipe and
 train: $(VENV)/development  ## train RECIPE on EMNIST into runs/; Ctrl-C saves, again to resume
 	$(BIN)/python -m training.train --recipe $(RECIPE) $(if $(DATA),--data $(DATA))
 
-export: $(VENV)/development  ## write the finished run as the shipped model
-	$(BIN)/python -m training.export --recipe $(RECIPE) $(if $(DATA),--data $(DATA))
+export: $(VENV)/development  ## write the finished run of RECIPE: best as the shipped model, another into runs/RECIPE/model
+	$(BIN)/python -m training.export --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) \
+		$(if $(filter best,$(RECIPE)),,--output runs/$(RECIPE)/model)
 
 evaluate: $(VENV)/development  ## measure the shipped model on EMNIST's test set: a table, and a report in runs/evaluation
 	$(BIN)/python -m training.evaluate $(if $(DATA),--data $(DATA))

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
 from api.background.callbacks import Callbacks
@@ -16,7 +18,7 @@ from api.problems import add_problem_handlers, document
 from api.readiness import ReadinessCheck
 from api.reading.images import Images
 from api.reading.table_cache import TableCache
-from api.routes import jobs, results
+from api.routes import jobs, operations, results
 from api.service import Service
 from api.site.docs import add_docs
 from api.site.page import add_page
@@ -30,12 +32,18 @@ from glyphq.ledger import Ledger
 from glyphq.progress import open_progress
 from glyphq.settings import Settings
 
+_OWN_THREADS = 16
+
 
 def create_app(settings: Settings) -> FastAPI:
     """The API for these settings. Nothing is opened before it is started."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Of asyncio's threads: reconciler, callbacks' looks and batchers, each in one at a time, so that none of them
+        # waits for one. Requests, uploads and deliveries share Starlette's, and a store that hangs holds up them alone.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_OWN_THREADS, thread_name_prefix="own"))
+        current_default_thread_limiter().total_tokens += settings.max_uploads
         ledger = Ledger(open_blobs(settings.store_url))
         progress = open_progress(settings)
         celery = create_celery(settings)
@@ -81,7 +89,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.include_router(jobs.router)
     app.include_router(results.router)
-    app.include_router(jobs.open_router)
+    app.include_router(operations.router)
+    app.include_router(operations.open_router)
     add_page(app)
     add_docs(app)
     add_problem_handlers(app)

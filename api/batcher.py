@@ -10,9 +10,7 @@ Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Argument, Answer]):
-    """A blocking function of many, awaited for one. It runs in a thread, once at a time: one of asyncio's, which are
-    for what there is one of. Requests share those of Starlette's pool, however long a store holds them up.
-    """
+    """A blocking function of many, awaited for one. It runs in one of asyncio's threads, once at a time."""
 
     def __init__(self, act: Callable[[Sequence[Argument]], Sequence[Answer | Exception]]) -> None:
         """`act` answers as many as it is given, in their order; an exception is raised for the one it stands for.

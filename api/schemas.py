@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from glyphq.callbacks import Delivery, DeliveryState
-from glyphq.jobs import MAX_LABEL_CHARACTERS, Correction, Counts, End, Job, JobState
+from glyphq.jobs import MAX_LABEL_CHARACTERS, Correction, Counts, End, Job, JobState, RowStatus
 
 _EXAMPLE_ID = "019ae2f0-6c1f-7d52-b9a5-3a7a1c0d9a11"
 
@@ -55,7 +55,7 @@ class RowView(BaseModel):
 
     row: int
     filename: str
-    status: str
+    status: RowStatus
     label: str | None
     confidence: float | None
     top: list[dict[str, Any]]

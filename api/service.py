@@ -47,7 +47,7 @@ from glyphq.jobs import Correction, Counts, End, Job, JobState, Options
 from glyphq.ledger import Ledger
 from glyphq.logs import bind_job
 from glyphq.metrics import count_deleted
-from glyphq.object_names import chunk_of, index_key
+from glyphq.object_names import chunk_of
 from glyphq.progress import Progress
 from glyphq.selection import Selection
 from glyphq.settings import Settings
@@ -298,12 +298,10 @@ class Service:
         try:
             yield from self.ledger.rows(job, end, first_row, until_gap=until_gap)
         except DamagedObject as error:
-            log.warning("job %s: %s; it is made again", job.id, error.detail)
             chunk = chunk_of(error.key)
             if chunk is not None:
+                log.warning("job %s: %s; it is made again", job.id, error.detail)
                 self._mend(job, chunk)
-            elif error.key == index_key(job.id):
-                self.ledger.inputs.rebuild_index(job)
             raise
 
     def _mend(self, job: Job, chunk: int) -> None:

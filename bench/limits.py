@@ -30,6 +30,7 @@ from glyphq.vision.decode import decode, prepare_process
 from glyphq.vision.engine import BATCH, Engine, answers, open_engine
 from glyphq.vision.frames import has_more_frames
 from glyphq.vision.normalize import normalize
+from glyphq.vision.picture import PICTURE_SIZE
 from glyphq.vision.signs import signs_of
 
 LIMITS = {
@@ -71,7 +72,7 @@ def _open(model: Path) -> None:
 
 
 def _seconds(limit: str, archive: Path, bounds: tuple[int, int]) -> float:
-    pictures: list[Any] = [np.zeros((28, 28), np.uint8)] * (bounds[1] - bounds[0])
+    pictures: list[Any] = [np.zeros((PICTURE_SIZE, PICTURE_SIZE), np.uint8)] * (bounds[1] - bounds[0])
     started = time.perf_counter()
     if limit != "forward":
         with zipfile.ZipFile(archive) as file:

@@ -17,7 +17,8 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomSampler
 
-from glyphq.vision.network import PICTURE_SIZE, Network
+from glyphq.vision.network import Network
+from glyphq.vision.picture import PICTURE_SIZE
 from training.augment import Augmentation
 from training.data import Pictures, declare_missing_operators
 from training.recipes import Recipe

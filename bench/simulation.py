@@ -12,6 +12,7 @@ from typing import Any
 import simpy
 
 from glyphq.object_blobs import AT_ONCE
+from glyphq.settings import Settings
 
 Steps = Generator[simpy.Event, Any, None]
 
@@ -42,8 +43,8 @@ class Place:
     cores: int | None = None
     one_machine: bool = False
     api_processes: int = 1
-    window: int = 8
-    owner_window: int = 32
+    window: int = Settings.model_fields["window_chunks"].default
+    owner_window: int = Settings.model_fields["owner_window_chunks"].default
     store_latency_seconds: float = 0.0
     store_reads_per_second: float = float("inf")
     store_writes_per_second: float = float("inf")

@@ -61,7 +61,9 @@ def compare(
     agreement = {name: _agreement(table, tables[reference]) for name, table in tables.items()}
     for name, share in agreement.items():
         if share < LEAST_AGREEMENT:
-            raise GlyphqError(f"{name} gives {share:.2%} of the labels that {reference} gives; it takes 99.5%.")
+            raise GlyphqError(
+                f"{name} gives {share:.2%} of the labels that {reference} gives; it takes {LEAST_AGREEMENT:.1%}."
+            )
     return {
         "images": images,
         "ratios": {n: spread([r[n] / r[GLYPHQ] for r in rounds]) for n in sides if n != GLYPHQ},

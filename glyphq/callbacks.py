@@ -16,7 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from glyphq.blobs import Blobs
 from glyphq.errors import DamagedObject
 from glyphq.jobs import Job
-from glyphq.object_names import callback_key, callback_secret_key, data_prefix, ended_callback_key, record_key
+from glyphq.object_names import callback_key, callback_secret_key, ended_callback_key
+from glyphq.removal import erase_if_deleted
 from glyphq.seals import seal, unseal
 
 log = logging.getLogger(__name__)
@@ -76,11 +77,8 @@ class Deliveries:
         over = delivery.state is not DeliveryState.WAITING
         key = ended_callback_key(job.id) if over else callback_key(job.owner, job.id)
         self._blobs.replace(key, _sealed(delivery))
-        deleted = not self._blobs.exists(record_key(job.owner, job.id))
-        if over or deleted:
+        if erase_if_deleted(self._blobs, job) or over:
             self._blobs.delete(callback_key(job.owner, job.id))
-        if deleted:
-            self._blobs.delete_folder(data_prefix(job.id))
 
     def secret(self, owner: str) -> str:
         """The owner's secret, `whsec_` and base64; made when it is first asked for."""

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from glyphq.blobs import Blobs
 from glyphq.errors import DamagedObject, InvalidOption, JobNotFound
 from glyphq.jobs import Correction, Job
-from glyphq.object_names import correction_key, corrections_prefix, data_prefix, record_key
+from glyphq.object_names import correction_key, corrections_prefix
+from glyphq.removal import erase_if_deleted
 from glyphq.seals import seal, unseal
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,7 @@ class Corrections:
     def put(self, job: Job, row: int, correction: Correction) -> None:
         """Keep it in the place of an earlier one. Raises JobNotFound where the job was deleted meanwhile."""
         self._blobs.replace(correction_key(job.id, row), seal(_CORRECTION.dump_json(correction) + b"\n"))
-        if not self._blobs.exists(record_key(job.owner, job.id)):
-            self._blobs.delete_folder(data_prefix(job.id))
+        if erase_if_deleted(self._blobs, job):
             raise JobNotFound(f"Job {job.id} was deleted.")
 
     def delete(self, job: Job, row: int) -> None:

@@ -214,7 +214,7 @@ class StoreFull(StoreError):
 
 
 class DamagedObject(StoreError):
-    """Raised when a stored object does not match its own digest."""
+    """Raised when a stored object does not match its digest, or is missing where it must be."""
 
     code = "damaged-object"
 

@@ -1,6 +1,6 @@
 """What was handed in, as the store keeps it: a job's input, byte for byte, and the index of what lies in it.
 
-Inputs are never changed. An index that is damaged is made again from a zip; see `glyphq.index` for what it holds.
+An input never changes. A damaged index is made again from the stored zip; `glyphq.index` says what an index holds.
 """
 
 import hashlib
@@ -17,15 +17,16 @@ from glyphq.errors import DamagedObject, GlyphqError, StoreError
 from glyphq.index import INDEX_SCHEMA, chunk_digest, write_index
 from glyphq.jobs import Job
 from glyphq.metrics import DAMAGED_OBJECTS
-from glyphq.object_names import data_prefix, index_key, input_key, record_key
+from glyphq.object_names import index_key, input_key
+from glyphq.removal import erase_if_deleted
 
 log = logging.getLogger(__name__)
 
-_COPY_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20  # read at once while the input is hashed
 
 
 class Inputs:
-    """Those of the jobs in one blob store. Every method may raise StoreError."""
+    """What all jobs of one blob store were handed in. Every method may raise StoreError."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
@@ -77,7 +78,7 @@ class Inputs:
         if chunks != job.chunks:
             raise DamagedObject(input_key(job.id), "The stored input no longer gives the index that was accepted.")
         self._blobs.replace(index_key(job.id), index.getvalue())
-        remove_if_deleted(self._blobs, job)
+        erase_if_deleted(self._blobs, job)
 
     def read(self, job: Job, start: int, length: int) -> bytes:
         """Bytes of the input; fewer than `length` only where the input has been cut."""
@@ -94,7 +95,7 @@ class Inputs:
         if job.inline_input is None:
             try:
                 with self._blobs.open(input_key(job.id)) as file:
-                    while block := file.read(_COPY_BYTES):
+                    while block := file.read(_BLOCK_BYTES):
                         digest.update(block)
                         pulse()
             except StoreError:
@@ -102,9 +103,3 @@ class Inputs:
                     raise
                 return False
         return digest.hexdigest() == job.input_sha256
-
-
-def remove_if_deleted(blobs: Blobs, job: Job) -> None:
-    """What was just written would stay: whoever deleted the job may have been done before."""
-    if not blobs.exists(record_key(job.owner, job.id)):
-        blobs.delete_folder(data_prefix(job.id))

@@ -23,7 +23,7 @@ from glyphq.vision.checkpoint import SHIPPED, read_card
 from glyphq.vision.decode import decode, prepare_process
 from glyphq.vision.engine import answers, open_engine
 from glyphq.vision.normalize import normalize
-from glyphq.vision.picture import to_png
+from glyphq.vision.picture import PICTURE_SIZE, to_png
 
 Gray = NDArray[np.uint8]
 Content = bytes | memoryview | Rejection
@@ -90,7 +90,7 @@ def inspect(paths: Sequence[Path], options: Options, limit: int) -> Inspection:
     folder = settings.model or SHIPPED
     card, engine = read_card(folder), open_engine(settings.engine, folder)
     pictures = [picture for _, picture in seen if picture is not None]
-    logits = engine.logits(np.stack(pictures) if pictures else np.empty((0, 28, 28), np.uint8))
+    logits = engine.logits(np.stack(pictures) if pictures else np.empty((0, PICTURE_SIZE, PICTURE_SIZE), np.uint8))
     rows = iter(logits)
 
     def answered(scan: Inspected) -> Inspected:

@@ -321,7 +321,7 @@ class Job:
     `input_sha256` is of the input as stored. `archive_limits` are archive.ArchiveLimits as they were when a zip was
     indexed, so that the same index can be made again. A job of the interactive lane carries its index in
     `inline_index`, and its input, when small, in `inline_input`; otherwise both are objects of their own.
-    `request_id` is of the request that handed it in; records written before there were any have none.
+    `request_id` is of the request that handed it in, where there was one.
     """
 
     id: str

@@ -1,8 +1,8 @@
 """What has been promised and what has been done, on blobs alone: records, results, ends, idempotency.
 
 Knows keys and durability; nothing of Redis, Celery, HTTP or images. A job exists once its record is durable, a chunk
-is done once its result exists, a job is over once its end exists. Every object but the input ends with a line that
-holds the SHA-256 of what comes before it, so a damaged one is never served as good.
+is done once its result exists, a job is over once its end exists. Records, ends and results end with a line that holds
+the SHA-256 of what comes before it, and a record has the digests of its index: what is damaged is never served as good.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from glyphq.errors import (
     JobNotFound,
     StoreError,
 )
-from glyphq.inputs import Inputs, remove_if_deleted
+from glyphq.inputs import Inputs
 from glyphq.jobs import Counts, End, Job, JobState, Model
 from glyphq.metrics import count_end, count_rows
 from glyphq.object_names import (
@@ -46,13 +46,13 @@ from glyphq.object_names import (
     record_key,
     result_key,
 )
+from glyphq.removal import erase_if_deleted
 from glyphq.seals import seal, unseal
 
 log = logging.getLogger(__name__)
 
 _JOB, _END = TypeAdapter(Job), TypeAdapter(End)
 _REMEMBERED_RECORDS = 64
-_COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Ledger:
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
         self.inputs = Inputs(blobs)
-        """What jobs were made of."""
+        """What was handed in, and the indexes of it."""
         self._records: OrderedDict[tuple[str, str], Job] = OrderedDict()  # the last used is last
         self._records_lock = Lock()
         self._input_bytes: dict[str, dict[str, int]] = {}  # by owner and job: inputs never change
@@ -212,8 +212,8 @@ class Ledger:
             yield from ((owner, job_id) for job_id in self.ids(owner) if end_key(owner, job_id) not in ended)
 
     def held(self, owner: str) -> Held:
-        """Looks at one file of a job when it is first met, and at one while it is open. Only the bulk lane has an index
-        of its own.
+        """What the owner has now, as the store tells: one object of a job is looked at when the job is first met, and
+        one while it is open. Only jobs of the bulk lane have an index of their own.
         """
         records = {id_in(entry.key): entry.size for entry in self.blobs.entries(f"jobs/{owner}")}
         ended = set(self.blobs.list(f"ends/{owner}"))
@@ -238,7 +238,7 @@ class Ledger:
             except DamagedObject:
                 log.warning("job %s: the damaged result of chunk %d is replaced", job.id, chunk)
                 self.blobs.replace(key, sealed)
-        remove_if_deleted(self.blobs, job)
+        erase_if_deleted(self.blobs, job)
         return first
 
     def result(self, job: Job, chunk: int) -> tuple[pa.RecordBatch, Model] | None:
@@ -335,7 +335,7 @@ class Ledger:
                     raise DamagedObject(key, "The stored result is gone.")
                 rows = _read_result(key, sealed)[0]
             elif end is not None:
-                names = self.inputs.index(job, chunk).column("name")
+                names = self.inputs.sound_index(job, chunk).column("name")
                 numbers = np.arange(job.first_rows[chunk], job.first_rows[chunk + 1], dtype=np.uint32)
                 rows = results.cancelled(numbers, names, job.options.top_k)
             else:

@@ -1,9 +1,9 @@
 """Durable objects as files of a folder; see `glyphq.blobs.Blobs`.
 
-A new object is written under a temporary name, linked to its own (which fails where
-somebody was first), then file and directory are fsynced at once from two threads, so what was acknowledged survives a
-power cut. What was not may be left behind empty: nothing exists under such a name, and it can be created. (obstore's
-LocalStore never fsyncs, so this store is ours.)
+A new object is written under a temporary name, linked to its own (which fails where somebody was first), then file and
+directory are fsynced at once from two threads, so what was acknowledged survives a power cut. What was not may be left
+behind empty: nothing exists under such a name, and it can be created. (obstore's LocalStore never fsyncs, so this store
+is ours.)
 """
 
 import errno

@@ -1,7 +1,8 @@
 """How log records look, and which job and request they are about. Knows nothing of either.
 
 As text they are lines for people; as JSON they are an object a line, with the same words in `message`. What is bound
-here goes with every record of the same task or thread, and with those of threads that `asyncio.to_thread` starts.
+here goes with every record of the same task or thread, and with those of what it has run in threads by
+`asyncio.to_thread` or Starlette's `run_in_threadpool`.
 """
 
 import logging

@@ -39,7 +39,10 @@ class Settings(BaseSettings):
     )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="redis://, rediss:// or unix:// URL of the queue.")
     model: Path | None = Field(None, description="A folder with weights and card; the shipped model if unset.")
-    engine: str = Field("auto", pattern="^(auto|torch|openvino)$", description="What computes the network.")
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        "auto",
+        description="What computes the network; `auto`: PyTorch on a GPU, else OpenVINO if installed, else PyTorch.",
+    )
 
     # The API.
     host: str = Field("127.0.0.1", description="The address that the API listens at.")
@@ -51,7 +54,8 @@ class Settings(BaseSettings):
     )
     keys: Literal["auto", "required", "off"] = Field(
         "auto",
-        description="Who needs a key; `auto`: all, unless `host` is this machine's alone, without other names.",
+        description="Who needs a key: `required`: all; `off`: nobody; `auto`: all, unless GLYPHQ_HOST is this "
+        "machine's alone and GLYPHQ_ALLOWED_HOSTS is empty.",
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Names to be called by, with commas; if none, any where keys are needed, else this machine's."
@@ -67,12 +71,12 @@ class Settings(BaseSettings):
     max_head_bytes: int = Field(64 * KIB, ge=KIB, description="The largest request head: line and header fields.")
     max_answer_gap_seconds: float = Field(60.0, gt=0, description="A client that takes nothing for so long is cut off.")
 
-    # What one key may that says nothing else, and its owner.
+    # Limits of a key that sets none of its own, and of its owner.
     key_requests_per_minute: int = Field(6000, gt=0, description="Requests of one key within a minute.")
-    key_open_jobs: int = Field(100, gt=0, description="Jobs that have not ended, but for single images and the like.")
-    key_stored_bytes: int = Field(100 * GIB, gt=0, description="Input kept in the store.")
-    key_uploads: int = Field(8, gt=0, description="Uploads over `inline_bytes` at once.")
-    key_streams: int = Field(32, gt=0, description="Results and events that are being sent at once.")
+    key_open_jobs: int = Field(100, gt=0, description="Open jobs of one owner; single images do not count.")
+    key_stored_bytes: int = Field(100 * GIB, gt=0, description="Input of one owner that is kept in the store.")
+    key_uploads: int = Field(8, gt=0, description="Uploads over GLYPHQ_INLINE_BYTES at once, of one owner.")
+    key_streams: int = Field(32, gt=0, description="Results and events being sent at once, to one owner.")
 
     # Callbacks.
     callback_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -85,14 +89,14 @@ class Settings(BaseSettings):
     )
 
     # What is accepted.
-    max_uploads: int = Field(32, gt=0, description="Uploads over `inline_bytes` at once.")
-    max_streams: int = Field(256, gt=0, description="Results and events that are being sent at once.")
+    max_uploads: int = Field(32, gt=0, description="Uploads over GLYPHQ_INLINE_BYTES at once, of all owners together.")
+    max_streams: int = Field(256, gt=0, description="Results and events being sent at once, to all owners together.")
     max_zip_rows: int = Field(200_000, gt=0, description="Scans in one zip of results.")
     max_upload_bytes: int = Field(4 * GIB, gt=0, description="The largest body.")
     max_upload_seconds: float = Field(6 * 3600.0, gt=0, description="The longest that a body may take to arrive.")
     max_body_gap_seconds: float = Field(30.0, gt=0, description="Between two pieces of a request's body.")
     min_body_bytes_per_second: int = Field(
-        1024, ge=0, description="On average, once a body has been awaited that long."
+        1024, ge=0, description="On average, once GLYPHQ_MAX_BODY_GAP_SECONDS have been spent on waiting for a body."
     )
     max_entries: int = Field(2_000_000, gt=0, description="Entries in one archive.")
     max_entry_bytes: int = Field(64 * MIB, gt=0, description="One image file, unpacked.")

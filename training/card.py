@@ -15,7 +15,7 @@ from glyphq.errors import GlyphqError
 from glyphq.labels import MERGED_CASES
 from glyphq.vision.checkpoint import SHIPPED, ModelCard, read_card, write_card
 from glyphq.vision.engine import BATCH, Engine, open_engine
-from glyphq.vision.network import PICTURE_SIZE
+from glyphq.vision.picture import PICTURE_SIZE
 from training import figures
 from training.evaluate import TEST_SET, Rows, Split, emnist_sample, evaluate, scan_sample
 from training.measures import Evaluation, percent

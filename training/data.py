@@ -16,7 +16,7 @@ from torch import Tensor
 
 from glyphq.errors import SetupError
 from glyphq.labels import LABELS
-from glyphq.vision.network import PICTURE_SIZE
+from glyphq.vision.picture import PICTURE_SIZE
 
 Split = Literal["balanced", "bymerge"]  # of 47 classes both: the second has more images, and not as many of each class
 CACHE = Path("runs/data")  # what was downloaded, and in a folder beside it what was unpacked from a local root

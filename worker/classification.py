@@ -22,9 +22,8 @@ from glyphq.vision.decode import decode
 from glyphq.vision.engine import BATCH, answers
 from glyphq.vision.frames import FIRST_ONLY, has_more_frames
 from glyphq.vision.isolated import IsolatedDecoder
-from glyphq.vision.network import PICTURE_SIZE
 from glyphq.vision.normalize import is_inverted, normalize
-from glyphq.vision.picture import from_pixels
+from glyphq.vision.picture import PICTURE_SIZE, from_pixels
 from glyphq.vision.signs import signs_of
 from worker.metrics import BATCH_IMAGES, Stages
 from worker.process import Process

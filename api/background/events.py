@@ -52,11 +52,13 @@ class Events:
             try:
                 async with Redis.from_url(self._url, decode_responses=True) as redis, redis.pubsub() as channel:
                     await channel.subscribe(EVENTS)
-                    # None after silence, and at once where the kernel has given the connection up: redis-py takes its
-                    # ETIMEDOUT for its own, and `listen` would ask again for ever without letting anything else run.
+                    # None after so much silence, and at once when the kernel gives the connection up with ETIMEDOUT,
+                    # which redis-py takes for that timeout. Both times a new one is made. `listen` would ask the old
+                    # one again for ever and let nothing else run.
                     while (message := await channel.get_message(timeout=_SILENT_SECONDS)) is not None:
-                        for moved in self._waiters.get(message["data"], ()) if message["type"] == "message" else ():
-                            moved.set()
+                        if message["type"] == "message":
+                            for moved in self._waiters.get(message["data"], ()):
+                                moved.set()
             except (RedisError, OSError) as error:
                 log.warning("events: %s; listening again in %s s", error, _RECONNECT_SECONDS)
                 await asyncio.sleep(_RECONNECT_SECONDS)

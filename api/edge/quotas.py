@@ -40,7 +40,7 @@ class _Account:
 
 
 class Quotas:
-    """Admits uploads."""
+    """Admits uploads and streams, and knows what each owner holds."""
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings, self._ledger = settings, ledger

@@ -1,4 +1,4 @@
-"""The routes: each validates, calls one function, shapes the answer."""
+"""Jobs: hand in, list, follow, cancel, erase; and the secret that signs their callbacks."""
 
 import json
 import re
@@ -6,17 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi import Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.concurrency import run_in_threadpool
 
 from api.intake.receiving import receive
 from api.intake.uploads import Upload
 from api.problems import responses
-from api.routes.dependencies import Bearer, By, JobId, Prefer, Served, StreamPlace, guarded_router
-from api.schemas import JOB_EXAMPLE, REQUIRED_CHECKS, CallbackSecret, JobPage, JobView, Readiness, RowView
+from api.routes.dependencies import By, JobId, Prefer, Served, StreamPlace, guarded_router
+from api.schemas import JOB_EXAMPLE, CallbackSecret, JobPage, JobView, RowView
 from glyphq import results
 from glyphq.charset_rules import MAX_MATCHED_CHARACTERS, MAX_RULE_CHARACTERS, MAX_RULES
 from glyphq.errors import (
@@ -28,11 +26,8 @@ from glyphq.errors import (
     JobAlreadyEnded,
     JobFailed,
     JobNotFound,
-    KeyRefused,
     LimitExceeded,
-    ModelError,
     Overloaded,
-    QuotaExceeded,
     StoreError,
     StoreFull,
     UnsupportedInput,
@@ -40,12 +35,9 @@ from glyphq.errors import (
     UploadTooSlow,
 )
 from glyphq.jobs import FILENAME_ENCODINGS, MAX_TOP_K, Invert, JobState, Options
-from glyphq.labels import LABELS, NAMED_CHARSETS
-from glyphq.vision.checkpoint import SHIPPED, read_card
+from glyphq.labels import NAMED_CHARSETS
 
 router = guarded_router()
-open_router = APIRouter()
-"""Of routes that answer by whatever name the service is called; one that is not for everybody takes a caller."""
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _SUBMISSION = {
     "requestBody": {
@@ -309,60 +301,3 @@ def get_callback_secret(service: Served, caller: By) -> CallbackSecret:
 def renew_callback_secret(service: Served, caller: By) -> CallbackSecret:
     """Make a new secret; the one before signs nothing from now on."""
     return CallbackSecret(secret=service.deliveries.renew_secret(caller.owner))
-
-
-_MODEL_EXAMPLE = {
-    "architecture": {"channels": [32, 64, 128]},
-    "classes": LABELS,
-    "digest": "15d5...",
-    "temperature": 1.5,
-}
-
-
-@router.get(
-    "/v1/model",
-    response_class=JSONResponse,
-    responses={200: {"content": {"application/json": {"example": _MODEL_EXAMPLE}}}, **responses(ModelError)},
-)
-def get_model(service: Served) -> JSONResponse:
-    """The model's card: classes, architecture, digest, measured accuracy, calibration."""
-    return JSONResponse(read_card(service.settings.model or SHIPPED).fields)
-
-
-@open_router.get(
-    "/metrics",
-    response_class=PlainTextResponse,
-    responses={
-        **responses(KeyRefused, QuotaExceeded),
-        200: {
-            "description": "Prometheus' text format; docs/operations.md tells what each metric means.",
-            "content": {"text/plain": {"example": 'glyphq_queue_messages{queue="bulk"} 8.0\n'}},
-        },
-    },
-)
-async def get_metrics(service: Served, _: By) -> Response:
-    """For Prometheus: what this process has done, and what waits. At most a second old."""
-    return Response(await service.exposition.latest(None), media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-@open_router.get("/healthz", responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}})
-async def healthz() -> dict[str, str]:
-    """Whether this process lives."""
-    return {"status": "ok"}
-
-
-@open_router.get(
-    "/readyz",
-    responses={503: {"model": Readiness, "description": "Not ready; the checks say why."}},
-)
-async def readyz(service: Served, response: Response, bearer: Bearer) -> Readiness:
-    """Whether work can be done. A full disk and a wrong clock are told, but stand in nobody's way."""
-    checks = await service.readiness.checks()
-    ready = all(checks[name] == "ok" for name in REQUIRED_CHECKS)
-    try:
-        await service.authenticator.caller(bearer.credentials if bearer else None)
-    except (KeyRefused, QuotaExceeded):  # what it looks like inside is not for strangers
-        unsaid = "Not ok; asked with a key, it says why."
-        checks = {name: said if said == "ok" else unsaid for name, said in checks.items()}
-    response.status_code = 200 if ready else 503
-    return Readiness(ready=ready, checks=checks)

@@ -19,7 +19,7 @@ from PIL import Image
 from bench.http_load import Latency, latency, post_all
 from bench.peers.processes import StartedPeer, environment_python, free_port, running
 from bench.peers.table import write_table
-from glyphq.vision.network import PICTURE_SIZE
+from glyphq.vision.picture import PICTURE_SIZE
 
 CLIENTS = 64
 _WARM_UP = 2000

@@ -29,7 +29,7 @@ from torch._inductor import config as inductor
 from bench.peers.table import COLUMNS
 from glyphq.labels import LABELS
 from glyphq.vision.checkpoint import SHIPPED, load_network
-from glyphq.vision.network import PICTURE_SIZE
+from glyphq.vision.picture import PICTURE_SIZE
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

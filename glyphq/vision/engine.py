@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from glyphq.errors import ModelError, SetupError
 from glyphq.labels import LABELS
 from glyphq.vision.checkpoint import SHIPPED, load_network
-from glyphq.vision.network import PICTURE_SIZE, Network
+from glyphq.vision.network import Network
+from glyphq.vision.picture import PICTURE_SIZE
 
 Pictures = NDArray[np.uint8]
 Logits = NDArray[np.float32]

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from glyphq.errors import SetupError
 from glyphq.jobs import Invert, Reason, Rejection
+from glyphq.vision.picture import PICTURE_SIZE
 
 Gray = NDArray[np.uint8]
 Answer = Gray | None | Rejection
@@ -37,7 +38,6 @@ COMMAND = (sys.executable, "-m", "glyphq.vision.isolated")
 _START_SECONDS = 60.0  # an interpreter with numpy, cv2 and Pillow takes 0.3 s on an idle machine
 _PULSE_SECONDS = 1.0
 _ATTEMPTS = 2
-_SIDE = 28
 _HEADER = struct.Struct("<BI")
 _POLARITIES = (Invert.AUTO, Invert.YES, Invert.NO)
 _READY = b"!"
@@ -122,7 +122,7 @@ def _asked(child: subprocess.Popen[bytes], data: bytes, invert: Invert, wait: Wa
     kind, length = _HEADER.unpack(_received(child, _HEADER.size, wait))
     content = _received(child, length, wait)
     if kind == _PICTURE:
-        return np.frombuffer(content, np.uint8).reshape(_SIDE, _SIDE)
+        return np.frombuffer(content, np.uint8).reshape(PICTURE_SIZE, PICTURE_SIZE)
     if kind == _BLANK:
         return None
     reason, detail = json.loads(content)

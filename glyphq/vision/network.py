@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glyphq.labels import LABELS
+from glyphq.vision.picture import PICTURE_SIZE
 
-PICTURE_SIZE = 28
 _MEAN, _STD = 0.1751, 0.3332  # of all pixels of EMNIST Balanced's training images, in [0, 1]
 
 

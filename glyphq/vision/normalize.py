@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glyphq.jobs import Invert
+from glyphq.vision.picture import PICTURE_SIZE
 
-SIZE = 28
 MIN_CONTRAST = 10.0  # gray levels (of 255) between ink and ground; below this a scan is blank
 _MIN_CONTRAST_TO_NOISE = 6.5  # the same in deviations of the ground; the faintest of 1,400 pencil scans has 8.5
 _CLEAR_CONTRAST = 60.0  # gray levels; above it no grain of paper, however little of the ground is to be seen
@@ -56,7 +56,7 @@ def normalize(scan: Gray, invert: Invert = Invert.AUTO, steps: Steps | None = No
     dark_ink = _has_dark_ink(look) if invert is Invert.AUTO else invert is Invert.NO
     found = _found(look if dark_ink else ~look, "dark on light", steps)
     if found is not None and look.shape != scan.shape:  # from the full scan: it may be a small part of a large page
-        part = _shrunk(scan[_enlarged(found[1], scan.shape, look.shape)], SIZE * _FINE)
+        part = _shrunk(scan[_enlarged(found[1], scan.shape, look.shape)], PICTURE_SIZE * _FINE)
         found = _found(part if dark_ink else ~part, "looked at closer", steps)
     if found is None:
         return None
@@ -73,11 +73,12 @@ def is_inverted(scan: Gray, invert: Invert) -> bool:
 
 
 def _is_emnist(scan: Gray) -> bool:
-    if scan.shape != (SIZE, SIZE):
+    if scan.shape != (PICTURE_SIZE, PICTURE_SIZE):
         return False
     pixels = scan.tobytes()  # these take a quarter of the time of numpy's reductions
-    frame = sum(pixels[:SIZE] + pixels[-SIZE:] + pixels[::SIZE] + pixels[SIZE - 1 :: SIZE])
-    return frame < _FRAME_MEAN * 4 * SIZE and not pixels.isascii()  # some pixel has 128 or more
+    side = PICTURE_SIZE
+    frame = sum(pixels[:side] + pixels[-side:] + pixels[::side] + pixels[side - 1 :: side])
+    return frame < _FRAME_MEAN * 4 * side and not pixels.isascii()  # some pixel has 128 or more
 
 
 def _shrunk(scan: Gray, side: int) -> Gray:
@@ -212,7 +213,7 @@ def _drawn(ink: Ink) -> Gray:
     height, width = (max(1, round(length * scale)) for length in ink.shape)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     resized = cv2.resize(ink, (width, height), interpolation=how)
-    side = SIZE * _FINE
+    side = PICTURE_SIZE * _FINE
     top, left = (side - height) // 2, (side - width) // 2
     canvas = np.zeros((side, side), np.float32)
     canvas[top : top + height, left : left + width] = resized
@@ -222,7 +223,7 @@ def _drawn(ink: Ink) -> Gray:
     elif stroke > _THICK * _FINE:
         cv2.erode(canvas, _nib(stroke - _THINNED * _FINE), canvas)
     cv2.GaussianBlur(canvas, (0, 0), _SMOOTHING * _FINE, canvas)
-    small = cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(canvas, (PICTURE_SIZE, PICTURE_SIZE), interpolation=cv2.INTER_AREA)
     return cv2.convertScaleAbs(small, alpha=255 / float(small.max())).astype(np.uint8, copy=False)
 
 

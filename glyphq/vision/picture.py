@@ -7,12 +7,12 @@ from glyphq.png import gray_png
 
 Gray = NDArray[np.uint8]
 
-_SIDE = 28
+PICTURE_SIZE = 28
 
 
 def from_pixels(content: bytes | memoryview) -> Gray:
     """784 bytes in EMNIST's column-major order -> uint8[28, 28], upright."""
-    return np.ascontiguousarray(np.frombuffer(content, np.uint8).reshape(_SIDE, _SIDE).T)
+    return np.ascontiguousarray(np.frombuffer(content, np.uint8).reshape(PICTURE_SIZE, PICTURE_SIZE).T)
 
 
 def to_png(picture: Gray) -> bytes:

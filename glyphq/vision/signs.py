@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glyphq.jobs import Sign
-from glyphq.vision.normalize import SIZE
+from glyphq.vision.picture import PICTURE_SIZE
 
 _INK = 100  # of 255
 
@@ -17,7 +17,7 @@ def signs_of(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     frame = np.concatenate((pictures[:, 0], pictures[:, -1], pictures[:, :, 0], pictures[:, :, -1]), axis=1)
     inverted = frame.mean(axis=1) > _INK
     columns = np.pad((pictures > _INK).any(axis=1), ((0, 0), (1, 2)))
-    left, first, second, third = (columns[:, by : by + SIZE] for by in range(4))
+    left, first, second, third = (columns[:, by : by + PICTURE_SIZE] for by in range(4))
     several = (~left & first & second & third).sum(axis=1) > 1  # narrower ones are dots, or strokes that came off
     found: NDArray[np.uint8] = np.where(inverted, Sign.INVERTED, several * Sign.SEVERAL).astype(np.uint8)
     return found

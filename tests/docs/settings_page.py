@@ -8,8 +8,8 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "settings.md"
 _HEAD = """# Settings
 
 Every limit and address of API and workers, with its default. Each is read once, at the start, from the environment; a
-list has commas. On several machines they are to be the same on all. This page is written by `make settings-page` from
-[settings.py](../glyphq/settings.py).
+list has commas. On several machines the limits are to be the same on all; hosts, ports and the user in GLYPHQ_REDIS_URL
+are each machine's own. This page is written by `make settings-page` from [settings.py](../glyphq/settings.py).
 
 | variable | default | meaning |
 |---|---|---|

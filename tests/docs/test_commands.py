@@ -1,4 +1,4 @@
-"""Every command of the papers is run as it stands, page by page, in a folder like a fresh clone.
+"""Every command of the documentation is run as it stands, page by page, in a folder like a fresh clone.
 
 What builds environments, trains, or asks for other machines is not run again here: `ELSEWHERE` says where it is.
 """
@@ -108,7 +108,7 @@ def test_the_demonstration_of_a_crash_ends_with_the_same_table(clone: Path) -> N
     assert printed_by("demo-crash", clone)[-1] == "the CSV is the same, byte for byte"
 
 
-def test_the_papers_in_two_languages_have_the_same_commands() -> None:
+def test_the_readmes_in_two_languages_have_the_same_commands() -> None:
     russian = blocks(ROOT / "README.ru.md")
     assert russian
     assert [block for block in blocks(ROOT / "README.md") if block in russian] == russian
@@ -119,14 +119,14 @@ def test_each_folder_of_tests_is_named_to_contributors() -> None:
     assert [name for name in sorted(folders) if name not in (ROOT / "CONTRIBUTING.md").read_text()] == []
 
 
-def test_each_verb_is_named_in_the_papers() -> None:
+def test_each_verb_is_named_in_the_documentation() -> None:
     table = (ROOT / "docs" / "usage.md").read_text().split("\n## Command line\n")[1]
     named = re.findall(r"`([a-z]+)`", "".join(line.split("|")[1] for line in table.splitlines() if line[:1] == "|"))
     of_app = [(each.name or each.callback.__name__) for each in app.registered_commands]
     assert sorted(named) == sorted([*of_app, *(group.name for group in app.registered_groups)])
 
 
-def test_links_between_the_papers_lead_somewhere() -> None:
+def test_links_between_the_pages_lead_somewhere() -> None:
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
     broken = [
         f"{page.name}: {target}"
