@@ -104,7 +104,7 @@ def test_what_is_wrong_with_a_job_is_logged_with_it(logged: Logged, http: httpx.
         index = logged.service.store / "data" / job["id"] / "index.arrow"
         index.write_bytes(bytes(len(index.read_bytes())))
     http.get(f"/v1/jobs/{job['id']}", headers={"Prefer": "wait=30"})
-    logged.record(level="WARNING", logger="worker.classification", job_id=job["id"], request_id="damaged")
+    logged.record(level="WARNING", logger="glyphq.inputs", job_id=job["id"], request_id="damaged")
 
 
 def test_of_what_a_worker_process_died_is_a_record_like_others(logged: Logged) -> None:
