@@ -32,7 +32,7 @@ from glyphq.ledger import Ledger
 from glyphq.progress import open_progress
 from glyphq.settings import Settings
 
-_OWN_THREADS = 16
+_OWN_THREADS = 32
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -40,8 +40,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Of asyncio's threads: reconciler, callbacks' looks and batchers, each in one at a time, so that none of them
-        # waits for one. Requests, uploads and deliveries share Starlette's, and a store that hangs holds up them alone.
+        # Of asyncio's threads: reconciler, callbacks' looks and batchers, each in one at a time, and names that are
+        # looked up, so that none of them waits for one. Requests, uploads and deliveries share Starlette's, and a store
+        # that hangs holds up them alone.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_OWN_THREADS, thread_name_prefix="own"))
         current_default_thread_limiter().total_tokens += settings.max_uploads
         ledger = Ledger(open_blobs(settings.store_url))

@@ -1,5 +1,6 @@
 """What stands between the service and work, as `/readyz` and `glyphq doctor` say it."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ _SHARED_REDIS = (
     "Redis of its own, or a database of its own: GLYPHQ_REDIS_URL=redis://HOST:6379/1."
 )
 _CLOCKS_APART_SECONDS = 5.0
+_PATIENCE_SECONDS = 10.0  # with a store that hangs; whoever asks is to be told so
 _CHECKED_SECONDS = 1.0  # an answer about what stands between the service and work serves whoever asks so long
 
 
@@ -32,34 +34,43 @@ class ReadinessCheck:
 
     def __init__(self, settings: Settings, ledger: Ledger, progress: Progress) -> None:
         self._settings, self._ledger, self._progress = settings, ledger, progress
+        self._so_far = dict.fromkeys(("redis", "worker", "clock", "store", "disk", "model"), "Not looked at yet.")
 
     async def checks(self) -> dict[str, str]:
         """What stands between the service and work: `ok`, or a sentence that says what to do. May be a second old."""
-        return await self._check(None)
+        looking = asyncio.ensure_future(self._look(None))
+        try:
+            return await asyncio.wait_for(asyncio.shield(looking), _PATIENCE_SECONDS)
+        except TimeoutError:
+            return self._so_far
 
     @cached_property
-    def _check(self) -> Batcher[None, dict[str, str]]:
-        checks: dict[str, str] = {}
-        checked_at = float("-inf")
+    def _look(self) -> Batcher[None, dict[str, str]]:
+        found: dict[str, str] = {}
+        looked_at = float("-inf")
 
-        def check(askers: Sequence[None]) -> list[dict[str, str]]:
-            nonlocal checks, checked_at
-            if time.monotonic() - checked_at > _CHECKED_SECONDS:
-                checks = {**self._redis_checks(), **self._store_checks(), "model": self._model_check()}
-                checked_at = time.monotonic()
-            return [checks] * len(askers)
+        def look(askers: Sequence[None]) -> list[dict[str, str]]:
+            nonlocal found, looked_at
+            if time.monotonic() - looked_at > _CHECKED_SECONDS:
+                unknown = f"The store has not answered for {_PATIENCE_SECONDS:.0f} s."
+                model = self._model_check()
+                self._so_far = {**self._redis_checks(), "store": unknown, "disk": unknown, "model": model}
+                found = {**self._so_far, **self._store_checks()}
+                if found["redis"] == "ok" and self._redis_is_shared():
+                    found["redis"] = _SHARED_REDIS
+                looked_at = time.monotonic()
+            return [found] * len(askers)
 
-        return Batcher(check)
+        return Batcher(look)
 
     def _redis_checks(self) -> dict[str, str]:
         try:
             heard_from, difference = self._progress.workers(), self._progress.clock_difference()
-            shared = self._redis_is_shared()
         except RedisError as error:
             unknown = "Unknown while Redis does not answer."
             return {"redis": f"Redis does not answer: {error}", "worker": unknown, "clock": unknown}
         return {
-            "redis": _SHARED_REDIS if shared else "ok",
+            "redis": "ok",
             "worker": "ok" if heard_from else "No worker has been heard from in the last seconds. "
             "Start one: python -m worker. If one runs, its log says what is missing.",
             "clock": "ok" if abs(difference) < _CLOCKS_APART_SECONDS else f"Redis' clock and this machine's are "
@@ -67,11 +78,10 @@ class ReadinessCheck:
         }  # fmt: skip
 
     def _redis_is_shared(self) -> bool:
-        """Whether what Redis says is of another store. Raises RedisError."""
-        served = self._progress.store()
+        """Whether what Redis says is of another store."""
         try:
-            return served not in (None, self._ledger.identity())
-        except StoreError:  # as the check of the store says
+            return self._progress.store() not in (None, self._ledger.identity())
+        except (RedisError, StoreError):  # as the other checks say, or the next ones will
             return False
 
     def _store_checks(self) -> dict[str, str]:

@@ -42,6 +42,7 @@ from glyphq.errors import (
     JobNotFinished,
     JobNotFound,
     Overloaded,
+    StoreError,
 )
 from glyphq.jobs import Correction, Counts, End, Job, JobState, Options
 from glyphq.ledger import Ledger
@@ -166,13 +167,15 @@ class Service:
         return Batcher(self._look_at_all)
 
     def _look_at_all(self, jobs: Sequence[Job]) -> list[End | GlyphqError | None]:
-        """What is wrong with one of them is no concern of the others."""
+        """What is wrong with one of them is no concern of the others, but for a store that does not answer."""
         found: list[End | GlyphqError | None] = []
         for job in jobs:
             try:
                 found.append(self._end(job))
-            except GlyphqError as error:
+            except (DamagedObject, JobNotFound) as error:
                 found.append(error)
+            except StoreError as error:  # others would wait as long for it, one after the other, and in vain
+                return [*found, *[error] * (len(jobs) - len(found))]
         return found
 
     def _end(self, job: Job) -> End | None:

@@ -27,7 +27,7 @@ from glyphq.blobs import Entry, checked_key, is_key
 from glyphq.errors import StoreError
 
 if TYPE_CHECKING:
-    from obstore import WritableFile
+    from obstore import ObjectMeta, WritableFile
     from obstore.store import BackoffConfig, ClientConfig
 
 _CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -45,7 +45,8 @@ _RETRIES, _RETRY_TIMEOUT = 6, timedelta(seconds=60)
 _CREATE_AGAIN_SECONDS = 0.1, 0.5, 2.0
 _PART_BYTES = 8 << 20  # a service takes 10,000 parts: objects up to 80 GiB
 _DELETED_AT_ONCE = 1000  # as many as a service takes in one request
-_NO_BUCKET = "<Code>NoSuchBucket<"  # which is told as if the object alone were absent
+_ABSENT = "<Code>NoSuchKey<"  # a 404 in other words is of a bucket that is not there, or of a proxy on the way
+_EMPTY = "<Code>InvalidRange<"
 _MOST_SAID = 500  # characters of an error
 _READ_AHEAD_BYTES = 1 << 20
 AT_ONCE = 8
@@ -84,7 +85,8 @@ class ObjectBlobs:
         try:
             return frozenset(key for key, each in created.items() if each.result())
         except StoreError:
-            for key, each in created.items():
+            begun = [(key, each) for key, each in created.items() if not each.cancel()]
+            for key, each in begun:
                 if each.exception() is None and each.result() and undo:
                     with suppress(StoreError):
                         self.delete(key)
@@ -131,10 +133,20 @@ class ObjectBlobs:
 
     def size(self, key: str) -> int:
         try:
-            with _errors(key):
-                return obstore.head(self._store, checked_key(key))["size"]
+            return self._meta(key)["size"]
         except FileNotFoundError:
             return 0
+        except StoreError as error:
+            if _EMPTY in error.detail:
+                return 0
+            raise
+
+    def _meta(self, key: str) -> "ObjectMeta":
+        """Told with the first byte: to a HEAD nobody says why there is nothing. Raises FileNotFoundError."""
+        with _errors(key):
+            found = obstore.get(self._store, checked_key(key), options={"range": (0, 1)})
+            found.bytes()  # so that the connection serves again
+            return found.meta
 
     def sizes(self, keys: Iterable[str]) -> tuple[int, ...]:
         return tuple(self._at_once.map(self.size, keys))
@@ -155,9 +167,9 @@ class ObjectBlobs:
         yield from sorted(path.rsplit("/", 1)[-1] for path in found)
 
     def modified(self, key: str) -> float:
+        with suppress(FileNotFoundError):
+            return self._meta(key)["last_modified"].timestamp()
         with _errors(key):
-            with suppress(FileNotFoundError):
-                return obstore.head(self._store, checked_key(key))["last_modified"].timestamp()
             within = [each for page in obstore.list(self._store, prefix=key) for each in page]
         return max((each["last_modified"].timestamp() for each in within), default=math.inf)
 
@@ -259,7 +271,7 @@ def _errors(what: str, *, absent_ok: bool = True) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        if absent_ok and isinstance(error, FileNotFoundError) and _NO_BUCKET not in str(error):
+        if absent_ok and isinstance(error, FileNotFoundError) and _ABSENT in str(error):
             raise
         said = " ".join(str(error).partition("\n\nDebug source:")[0].split())  # S3's own code is on the second line
         raise StoreError(f"{what}: {said[:_MOST_SAID]}") from error

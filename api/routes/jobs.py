@@ -171,6 +171,8 @@ async def submit(
         job, end = await service.submit(caller.owner, upload, options, key, wait_seconds)
     if end is None:
         view = await run_in_threadpool(service.view, job.owner, job.id)
+    elif job.options.callback_url:  # how far that is, the store knows
+        view = await run_in_threadpool(service.view_of, job, end)
     else:
         view = service.view_of(job, end)
     headers = {"Location": view.links["self"], **({"Preference-Applied": "wait"} if wait_seconds else {})}

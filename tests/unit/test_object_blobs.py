@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError
 from bench.bucket import bucket
 from glyphq.blobs import open_blobs
 from glyphq.errors import SetupError, StoreError
-from glyphq.object_blobs import ObjectBlobs
+from glyphq.object_blobs import AT_ONCE, ObjectBlobs
 from tests.unit.blobs_contract import BlobsContract
 
 NUMBERS = itertools.count()
@@ -103,6 +104,66 @@ def test_a_bucket_that_is_not_there_is_a_store_error() -> None:
     for ask in (nowhere.get, nowhere.delete, lambda key: nowhere.create(key, b"content")):
         with pytest.raises(StoreError, match="NoSuchBucket"):
             ask("a")
+
+
+def test_a_404_in_other_words_than_the_services_is_a_store_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Proxy(BaseHTTPRequestHandler):
+        """Which knows of no service yet."""
+
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_error(404, "page not found")
+
+        do_HEAD = do_DELETE = do_POST = do_PUT = do_GET  # noqa: N815
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        behind = ObjectBlobs("scans")
+        try:
+            for ask in (
+                behind.get,
+                behind.exists,
+                behind.modified,
+                behind.delete,
+                behind.delete_folder,
+                lambda key: behind.get_range(key, 0, 5),
+                lambda key: list(behind.list(key)),
+                lambda key: list(behind.folders(key)),
+            ):
+                with pytest.raises(StoreError, match="404"):
+                    ask("a")
+        finally:
+            server.shutdown()
+
+
+def test_an_object_of_no_bytes_is_none(blobs: ObjectBlobs) -> None:
+    blobs.replace("a", b"")
+    assert blobs.size("a") == 0
+    assert not blobs.exists("a")
+
+
+def test_where_one_of_many_cannot_be_put_those_that_wait_are_not_tried(
+    blobs: ObjectBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def create(key: str, data: bytes) -> bool:
+        tried.append(key)
+        time.sleep(0.01)  # as the way there, which is longer than what gives up the others
+        raise StoreError(f"{key}: {len(data)} bytes that nobody takes")
+
+    monkeypatch.setattr(blobs, "create", create)
+    held = threading.Event()
+    for _ in range(AT_ONCE - 1):
+        blobs._at_once.submit(held.wait)
+    try:
+        with pytest.raises(StoreError, match="nobody takes"):
+            blobs.create_all({str(number): b"content" for number in range(100)})
+    finally:
+        held.set()
+    assert len(tried) < 100
 
 
 def test_a_service_that_does_not_answer_is_a_store_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What `/readyz` finds of a store, without a service around it."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,28 @@ def test_a_redis_that_another_stores_service_uses_is_refused(
     other = Ledger(LocalBlobs(tmp_path / "other"))
     assert not progress.claim_store(other.identity())
     assert "another store" in checks(other, progress)["redis"]
+
+
+def test_a_store_that_hangs_is_told_of_and_so_is_what_is_well(
+    ledger: Ledger, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    replaced = ledger.blobs.replace
+
+    def hang(key: str, data: bytes) -> None:
+        answers.wait()
+        replaced(key, data)
+
+    async def asked() -> list[dict[str, str]]:
+        readiness = ReadinessCheck(Settings(), ledger, progress)
+        meanwhile = await readiness.checks()
+        answers.set()
+        monkeypatch.setattr("api.readiness._PATIENCE_SECONDS", 30.0)
+        return [meanwhile, await readiness.checks()]
+
+    monkeypatch.setattr(ledger.blobs, "replace", hang)
+    monkeypatch.setattr("api.readiness._PATIENCE_SECONDS", 0.5)
+    meanwhile, then = asyncio.run(asked())
+    assert "has not answered" in meanwhile["store"]
+    assert meanwhile["redis"] == meanwhile["model"] == "ok"
+    assert then["store"] == then["disk"] == "ok"
