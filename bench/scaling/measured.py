@@ -23,7 +23,7 @@ from bench.throughput import glyphq_side
 from glyphq.client import Client
 from glyphq.embedded import EmbeddedService, embedded_service
 from glyphq.errors import GlyphqError
-from glyphq.progress import OPEN
+from glyphq.progress import OPEN, open_progress
 from glyphq.settings import Settings
 from glyphq.vision.checkpoint import SHIPPED
 
@@ -68,7 +68,9 @@ def measure(archive: Path, images: int, repeats: int, status: Callable[[str], ob
                     rates[processes].append(images / seconds)
         status("costs of a chunk")
         found = _costs_of(services[CORES], archive, images)
-        named = versions(services[CORES].redis_url)
+        redis_url = services[CORES].redis_url
+        engines = set(open_progress(Settings(redis_url=redis_url)).workers().values())
+        named = {"engine": " and ".join(sorted(engines)), **versions(redis_url)}
     status("requests to a store")
     with bucket() as s3:
         requests = _store_requests(s3, archive, images)
