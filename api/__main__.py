@@ -1,6 +1,7 @@
 """`python -m api`: serve HTTP with uvicorn at the address of the settings, or on a socket that was handed down."""
 
 import argparse
+import asyncio
 import gc
 import logging
 import resource
@@ -94,7 +95,7 @@ class _Server(uvicorn.Server):
         if not sockets:  # else whoever bound it says where it is
             print(f"glyphq is ready at {settings.url}", flush=True)
         if settings.keys_required:
-            _print_first_key(settings)
+            await asyncio.to_thread(_print_first_key, settings)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("glyphq stops")

@@ -10,7 +10,9 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -33,7 +35,21 @@ def serve_metrics(settings: Settings, folder: Path) -> None:
             f"error: metrics cannot be served at {settings.metrics_host}:{settings.metrics_port}: {error.strerror}. "
             "Choose another GLYPHQ_METRICS_PORT; 0 serves none."
         )
+    server.RequestHandlerClass = _Scrape
     os.register_at_fork(after_in_child=server.socket.close)  # else a process that outlives this one keeps the port
+
+
+class _Scrape(WSGIRequestHandler):
+    """One connection, which has a thread. The library's own handler would keep it for whoever asks nothing."""
+
+    timeout = 30.0  # seconds
+
+    def handle(self) -> None:
+        with suppress(OSError):  # nobody is there who could be answered
+            super().handle()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are not logged."""
 
 
 class Processes(Collector):

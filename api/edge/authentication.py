@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
@@ -39,6 +40,7 @@ class Authenticator:
         self._settings = settings
         self._keys = Keys(blobs)
         self._known: dict[str, tuple[ApiKey, float]] = {}
+        self._reading: dict[str, asyncio.Future[ApiKey | None]] = {}  # each in a thread, while the store hangs for long
         self._rates = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._hosts: frozenset[str] | None = None  # any
         if settings.allowed_hosts or not settings.keys_required:
@@ -84,17 +86,25 @@ class Authenticator:
 
     async def _read(self, key_id: str, known: ApiKey | None) -> ApiKey | None:
         """The key as it is stored, or as it was known while the store does not answer: metrics are wanted most then."""
-        reading = asyncio.ensure_future(run_in_threadpool(self._keys.get, key_id))
-        try:
-            key = await (reading if known is None else asyncio.wait_for(asyncio.shield(reading), _PATIENCE_SECONDS))
-        except (StoreError, TimeoutError):
-            if known is None:
-                raise
-            key = known
+        reading = self._reading.get(key_id)
+        if reading is None:
+            reading = self._reading[key_id] = asyncio.ensure_future(run_in_threadpool(self._keys.get, key_id))
+            reading.add_done_callback(partial(self._take_in, key_id))
+        await asyncio.wait([reading], timeout=None if known is None else _PATIENCE_SECONDS)
+        if known is None or (reading.done() and not isinstance(reading.exception(), StoreError)):
+            return reading.result()
+        self._known[key_id] = known, time.monotonic()
+        return known
+
+    def _take_in(self, key_id: str, reading: asyncio.Future[ApiKey | None]) -> None:
+        """What was read, though whoever asked for it may have gone on without."""
+        del self._reading[key_id]
+        if reading.cancelled() or reading.exception() is not None:
+            return
         self._known.pop(key_id, None)
+        key = reading.result()
         if key is not None:
             self._known[key_id] = key, time.monotonic()
-        return key
 
     async def _count_request(self, key: ApiKey, limits: KeyLimits) -> None:
         allowed = RateLimitItemPerMinute(limits.requests_per_minute)

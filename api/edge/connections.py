@@ -8,6 +8,7 @@ decides.
 """
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from ipaddress import IPv6Address, ip_network
@@ -25,6 +26,7 @@ from glyphq.errors import InvalidRequest
 from glyphq.settings import Settings
 
 _MOST_PIPELINED = 16  # requests that were sent before the answer to the first; browsers and curl send none
+_LONGEST_SECONDS = 24 * 60 * 60.0  # that the kernel is asked to wait; it refuses what has no place in its fields
 _IDLE_SECONDS = 1.0  # a connection that has waited less may be about to send its request
 
 
@@ -88,8 +90,20 @@ def _network_of(address: IPv6Address) -> str:
     return str(address.ipv4_mapped or ip_network((address, 64), strict=False))
 
 
+def _watch(client: socket.socket, seconds: float) -> None:
+    """Have the kernel end the connection of a client whose machine or network is gone and has said nothing for so long:
+    while there is nothing to send, as to whoever follows a job without new rows, nothing else would notice.
+    """
+    seconds = min(seconds, _LONGEST_SECONDS)
+    often = max(1, int(seconds / 4))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, often)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, often)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * seconds))
+
+
 class Edge(HttpToolsProtocol):
-    """One connection. A head that is late or too large ends it, and so does a client that takes no answer."""
+    """One connection. A head that is late or too large ends it, as does a client that takes no answer or is gone."""
 
     def __init__(self, settings: Settings, connections: Connections, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
@@ -103,6 +117,7 @@ class Edge(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        _watch(transport.get_extra_info("socket"), self._settings.max_answer_gap_seconds)
         if self._open.take_in(self, self.client[0] if self.client else ""):
             self._await_head()
         else:

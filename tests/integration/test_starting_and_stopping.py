@@ -1,16 +1,24 @@
 """What the API says when it starts and stops, and what becomes of those who wait then."""
 
+import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 
+from api import __main__ as program
+from glyphq.settings import Settings
 from tests.conftest import ROOT
 from tests.faults.stack import Stack, stack, until
 from tests.integration.conftest import zip_of
@@ -92,3 +100,30 @@ def test_what_cannot_be_begun_with_is_said_in_one_line(variables: dict[str, str]
     assert begun.returncode == 1
     assert begun.stderr.startswith(said)
     assert begun.stderr.count("\n") == 1
+
+
+def test_requests_are_answered_while_the_store_is_asked_for_the_first_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answered = threading.Event(), threading.Event()
+    answered_meanwhile: list[bool] = []
+
+    def print_first_key(_: Settings) -> None:
+        asked.set()
+        answered_meanwhile.append(answered.wait(5))
+
+    monkeypatch.setattr(program, "_print_first_key", print_first_key)
+    app = FastAPI()
+    app.state.service = SimpleNamespace(events=SimpleNamespace(stop=lambda: None))
+
+    async def served() -> None:
+        server = program._Server(uvicorn.Config(app, lifespan="off", log_config=None), app, Settings(keys="required"))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.create_task(server.serve([listener]))
+            assert await asyncio.to_thread(asked.wait, 60)
+            async with httpx.AsyncClient(trust_env=False) as client:
+                await client.get(f"http://127.0.0.1:{listener.getsockname()[1]}")
+            answered.set()
+            server.should_exit = True
+            await serving
+
+    asyncio.run(served())
+    assert answered_meanwhile == [True]

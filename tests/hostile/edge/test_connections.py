@@ -11,7 +11,9 @@ import pytest
 
 from api.edge.connections import Connections, Edge
 from glyphq import samples
-from tests.faults.stack import ROOT, Stack, until
+from tests.faults.conftest import cannot_run
+from tests.faults.stack import CAN_LOSE_PACKETS, ROOT, Stack, packets_lost, until
+from tests.hostile.edge.conftest import LIMITS
 from tests.hostile.edge.strangers import BYSTANDER, Connect, Connection, besieged, nothing_staged, refused
 
 HALF_OPEN = 400
@@ -216,6 +218,32 @@ def test_a_client_that_takes_no_answer_is_cut_off(service: Stack, connect: Conne
         until(lambda: not held(service, connection), "the service has let go of it")
 
 
+def job_without_end(service: Stack) -> str:
+    """The id of a job that nobody works on."""
+    scan = next(iter(samples.draw(1, seed=2))).png
+    job: str = httpx.post(f"{service.url}/v1/jobs", content=scan, trust_env=False).json()["id"]
+    return job
+
+
+def follow(service: Stack, connect: Connect, job: str) -> tuple[int, Connection]:
+    """The status of an answer that ends when the job does, and its connection."""
+    connection = connect(service)
+    connection.send(f"GET /v1/jobs/{job}/results?follow=true HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    return connection.one_answer().status, connection
+
+
+def test_clients_that_vanish_without_a_word_hold_no_places(service: Stack, connect: Connect) -> None:
+    if not CAN_LOSE_PACKETS:
+        cannot_run("To lose packets takes iptables and root.")
+    job = job_without_end(service)
+    most = int(LIMITS["GLYPHQ_MAX_STREAMS"])
+    followed = [follow(service, connect, job) for _ in range(most + 1)]
+    assert [status for status, _ in followed] == [200] * most + [503]
+    with packets_lost(httpx.URL(service.url).port or 0):
+        until(lambda: not any(held(service, one) for _, one in followed), "the service has let go of them", 15)
+    until(lambda: follow(service, connect, job)[0] == 200, "there is room again")
+
+
 def status(service: Stack, connect: Connect, address: str) -> int:
     """Of a request on a new connection."""
     connection = connect(service, address)
@@ -236,9 +264,8 @@ def until_served(service: Stack, connect: Connect, address: str) -> Connection:
 
 
 def busy(service: Stack, connect: Connect, addresses: list[str]) -> list[Connection]:
-    """Connections that an answer is owed on: of a job that nobody works on."""
-    scan = next(iter(samples.draw(1, seed=2))).png
-    job = httpx.post(f"{service.url}/v1/jobs", content=scan, trust_env=False).json()["id"]
+    """Connections that an answer is owed on."""
+    job = job_without_end(service)
     wait = f"GET /v1/jobs/{job} HTTP/1.1\r\nHost: 127.0.0.1\r\nPrefer: wait=30\r\n\r\n"
     connections = [until_served(service, connect, address) for address in addresses]
     for connection in connections:
