@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
 
 from glyphq import scripts
 from glyphq.jobs import Counts
@@ -112,7 +115,8 @@ class Load:
 
 
 class Progress:
-    """All that Redis is asked. Methods raise redis.RedisError; `redis` decodes its answers to text.
+    """All that Redis is asked. Methods raise redis.RedisError; `redis` decodes its answers to text, and may carry out
+    twice what it is asked once: what only the first time answered as sent or leased is found as lost messages are.
 
     `window` is how many chunks of one job may be out at a time, and `owner_window` how many of one owner's jobs.
     """
@@ -370,7 +374,10 @@ def open_progress(settings: "Settings", *, timeout_seconds: float = _TIMEOUT_SEC
 
 
 def open_redis(url: str, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Redis:
-    """A client for `Progress`: text answers, short timeouts. Connects when first used; make it after the fork."""
+    """A client for `Progress`: text answers, short timeouts. Connects when first used; make it after the fork.
+
+    Where a connection turns out to be dead, a call is made once more on a new one; after a timeout it is not.
+    """
     from glyphq.measured_redis import MeasuredRedis  # of which the parent of worker processes must know nothing
 
     return MeasuredRedis.from_url(
@@ -380,4 +387,6 @@ def open_redis(url: str, *, timeout_seconds: float = _TIMEOUT_SECONDS) -> Redis:
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         health_check_interval=25,
+        # Of a connection that the network gave up while it lay in the pool, the pool does not know.
+        retry=Retry(NoBackoff(), 1, (RedisConnectionError,)),
     )

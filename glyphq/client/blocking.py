@@ -12,7 +12,7 @@ import httpx
 
 from glyphq.client import downloads, operations
 from glyphq.client.exchange import Service
-from glyphq.client.methods import CONNECTIONS, Ended, address, advanced, described, headers, request, tell, verified
+from glyphq.client.methods import Ended, address, advanced, connections, described, headers, request, tell
 from glyphq.client.steps import Block, Body, Flow, Give, Operation, Pause, ReadPiece, Send, Step
 
 P = ParamSpec("P")
@@ -57,7 +57,7 @@ class Client:
     ) -> None:
         url = address(server)
         self._service, self._sleep = Service(str(url).rstrip("/"), retry_seconds), sleep
-        transport = transport or httpx.HTTPTransport(verify=verified(url), limits=CONNECTIONS)
+        transport = transport or httpx.HTTPTransport(**connections(url))
         self._http = httpx.Client(base_url=url, headers=headers(key), timeout=timeout_seconds, transport=transport)
 
     def __enter__(self) -> Self:

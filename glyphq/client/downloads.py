@@ -97,7 +97,8 @@ def follow(service: Service, job: JobStatus | str, first_row: int = 0, *, correc
             if lines.rest:
                 raise _cut_short()
             return
-        except httpx.ReadTimeout:
+        except httpx.ReadTimeout:  # as well from a connection that the network gave up
+            patience = Patience(service)
             continue
         except httpx.RequestError as error:
             pause_seconds = patience.pause_seconds()

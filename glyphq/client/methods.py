@@ -3,6 +3,7 @@ depend on who waits for the answer.
 """
 
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import update_wrapper
@@ -16,7 +17,7 @@ from glyphq.client.steps import Body, Send
 from glyphq.errors import InvalidOption
 
 DEFAULT_URL = "http://127.0.0.1:8000"
-CONNECTIONS = httpx.Limits(max_keepalive_connections=20)  # no most at once: many may be held, as by `follow`
+_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # macOS has its own name
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -121,6 +122,16 @@ def is_sendable(text: str) -> bool:
     return bool(text) and text.isascii() and text.isprintable() and text == text.strip()
 
 
-def verified(url: httpx.URL) -> bool:
-    """Certificates are read only where they are needed: that takes 30 ms, more than many a command."""
-    return url.scheme == "https"
+def connections(url: httpx.URL) -> dict[str, Any]:
+    """How a transport connects. That the other end is gone without a word is noticed after half a minute, however long
+    an answer may take.
+    """
+    kept = [(getattr(socket, name), value) for name, value in _ALIVE.items() if hasattr(socket, name)]
+    return {
+        "verify": url.scheme == "https",  # certificates take 30 ms to read, more than many a command
+        "limits": httpx.Limits(max_keepalive_connections=20),  # no most at once: many may be held, as by `follow`
+        "socket_options": [
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            *((socket.IPPROTO_TCP, option, value) for option, value in kept),
+        ],
+    }

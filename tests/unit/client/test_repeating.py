@@ -1,5 +1,6 @@
 """What is asked again, how often and when, and what is told at once."""
 
+import json
 import socket
 import ssl
 import threading
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -44,6 +46,38 @@ def tls_server() -> Iterator[str]:
         thread.start()
         yield f"https://127.0.0.1:{listening.getsockname()[1]}"
         thread.join()
+
+
+@contextmanager
+def probed_server() -> Iterator[tuple[str, list[int]]]:
+    """The address of a server, and after how many seconds of silence the other ends of its connections are given up;
+    0: never.
+    """
+    found: list[int] = []
+
+    def answer() -> None:
+        connection, peer = listening.accept()
+        with connection:
+            connection.recv(65536)
+            found.append(given_up_after_seconds(peer))
+            body = json.dumps(job_json()).encode()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", found
+        thread.join()
+
+
+def given_up_after_seconds(name: tuple[str, int]) -> int:
+    for number in [int(path.name) for path in Path("/dev/fd").iterdir()]:
+        with suppress(OSError), socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as own:
+            if own.getsockname() == name and own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+                options = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
+                idle, interval, count = (own.getsockopt(socket.IPPROTO_TCP, option) for option in options)
+                return idle + interval * count
+    return 0
 
 
 class TestRepeating:
@@ -122,6 +156,13 @@ class TestRepeating:
         with pytest.raises(ProblemReported):
             service.client().status(JOB_ID)
         assert service.pauses == []
+
+    def test_a_connection_that_has_died_is_given_up_however_long_an_answer_may_take(self) -> None:
+        with probed_server() as (url, given_up_after):
+            client: Any = Client(url) if Service.flavour is Client else Blocking(AsyncClient(url))
+            client.status(JOB_ID)
+            client.close()
+        assert given_up_after == [30]
 
     def test_a_certificate_that_is_not_trusted_is_told_at_once(self) -> None:
         pauses: list[float] = []

@@ -233,6 +233,15 @@ class TestRows:
         asked = [(request.url.params["first_row"], request.url.params["follow"]) for request in service.requests]
         assert asked == [("0", "true"), ("1", "true"), ("1", "true"), ("1", "true"), ("2", "true")]
 
+    def test_followed_after_a_silence_as_much_may_break_as_before(self) -> None:
+        reset, silence = httpx.ReadError("Connection reset"), httpx.ReadTimeout("[Errno 110] Connection timed out")
+        broken = [httpx.Response(200, stream=Broken(b"", error)) for error in 20 * (reset, silence)]
+        service = Service(
+            httpx.Response(200, stream=Broken(line(0) + b'{"ro')), *broken, httpx.Response(200, content=line(1))
+        )
+        assert [row.row for row in service.client().follow(JOB_ID)] == [0, 1]
+        assert len(service.pauses) == 21
+
     def test_followed_in_vain_it_gives_up(self) -> None:
         service = Service(httpx.Response(200, stream=Broken(b"")))
         with pytest.raises(ServiceUnreachable):
