@@ -69,7 +69,9 @@ class Settings(BaseSettings):
     )
     head_seconds: float = Field(10.0, gt=0, description="For a whole request head, from the connection's first moment.")
     max_head_bytes: int = Field(64 * KIB, ge=KIB, description="The largest request head: line and header fields.")
-    max_answer_gap_seconds: float = Field(60.0, gt=0, description="A client that takes nothing for so long is cut off.")
+    max_answer_gap_seconds: float = Field(
+        60.0, gt=0, description="A client that takes nothing, or is gone without a word, for so long is cut off."
+    )
 
     # Limits of a key that sets none of its own, and of its owner.
     key_requests_per_minute: int = Field(6000, gt=0, description="Requests of one key within a minute.")
