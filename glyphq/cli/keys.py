@@ -85,10 +85,12 @@ def list_keys(
 
     Example: glyphq keys list
     """
-    keys = list(_store(store)[1].all())
+    url, stored = _store(store)
+    keys = list(stored.all())
     if as_json:
         print_json([_described(key) for key in keys])
         return
+    say(f"Keys of the store {url}: {len(keys)}")
     for key in keys:
         limits = ",".join(f"{limit}={value}" for limit, value in key.limits.items())
         expires = "never" if key.expires_at is None else _day(key.expires_at)

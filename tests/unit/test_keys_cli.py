@@ -26,7 +26,8 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
 def test_a_key_is_shown_once_and_listed_without_its_secret(store: Path, capsys) -> None:
     code, key, _ = said(capsys, "create", "ada", "--name", "laptop", "--stored-bytes", "5G", "--store", store)
     assert code == 0
-    _, listed, _ = said(capsys, "list", "--store", store)
+    _, listed, whose = said(capsys, "list", "--store", store)
+    assert whose == f"Keys of the store file://{store}: 1\n"
     assert key.strip().split("_", 2)[1] in listed
     assert key.strip().split("_", 2)[2] not in listed
     assert "ada" in listed
