@@ -78,6 +78,16 @@ def test_a_runner_up_is_chosen_with_the_mouse(look: Page) -> None:
     expect(look.locator("#card-2 .tick")).to_have_count(0)
 
 
+def test_of_a_runner_up_the_key_is_shown_a_capitals_with_shift(look: Page) -> None:
+    keys: dict[str, str] = {}
+    for place in range(10):
+        look.locator(f"#card-{place}").click()
+        for choice in look.locator(".choices button").all()[1:]:
+            keys[choice.locator(".label").inner_text()] = choice.locator("kbd").inner_text()
+    assert any(label.isupper() for label in keys)
+    assert keys == {label: f"⇧{label}" if label.isupper() else label for label in keys}
+
+
 def test_what_could_not_be_saved_is_said_and_tried_again(look: Page, console: Console) -> None:
     console.expected = ("ERR_FAILED",)
     look.route("**/correction", lambda route: route.abort())

@@ -122,7 +122,7 @@ export class Detail {
             onclick: choose,
             "aria-pressed": row.corrected_at !== null && row.final_label === label ? "true" : "false",
           },
-          key(place === 0 ? "↵" : label),
+          key(place === 0 ? "↵" : pressed(label)),
           h("span", { class: "label" }, label),
           h("span", { class: "track" }, bar),
           h("span", { class: "number" }, sureness(confidence)),
@@ -153,3 +153,6 @@ export class Detail {
 }
 
 const key = (words) => h("kbd", {}, words);
+
+/** What is pressed for a label: a capital needs Shift, and without it another label is given. */
+const pressed = (label) => (/^[A-Z]$/.test(label) ? `⇧${label}` : label);
