@@ -97,6 +97,7 @@ def _halfway(service: EmbeddedService) -> Iterator[str]:
 def _hand_in(page: Page, url: str, _job: str) -> None:
     page.goto(f"{url}/#/")
     draw_a_seven(page)
+    expect(page.locator(".reading .label")).to_have_text("7")  # it is read while it is drawn
     expect(page.locator(".bars li")).to_have_count(5)
 
 
