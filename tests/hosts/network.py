@@ -112,11 +112,14 @@ def network(addresses: dict[str, str]) -> Iterator[Network]:
 def _host(name: str, address: str) -> Iterator[Host]:
     hold = f"hostname {name} && ip link set lo up && echo held && exec cat"
     command = ["unshare", "--net", "--uts", "sh", "-c", hold]
-    # It ends with its input, which this process has in hand.
+    # It ends with its input at the latest, which this process has in hand.
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n", f"the host {name} could not be made"
-        yield Host(name, address, holder.pid)
+        try:
+            yield Host(name, address, holder.pid)
+        finally:
+            holder.terminate()
 
 
 def _own_namespace() -> TextIO:

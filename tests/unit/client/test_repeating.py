@@ -71,7 +71,7 @@ def probed_server() -> Iterator[tuple[str, list[int]]]:
 
 
 def given_up_after_seconds(name: tuple[str, int]) -> int:
-    for number in [int(path.name) for path in Path("/dev/fd").iterdir()]:
+    for number in [int(path.name) for path in Path("/dev/fd").iterdir() if path.is_socket()]:
         with suppress(OSError), socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as own:
             if own.getsockname() == name and own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
                 options = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
