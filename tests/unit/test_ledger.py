@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 
 from glyphq.errors import DamagedObject, IdempotencyMismatch, JobNotFound
 from glyphq.jobs import Job, Options
-from glyphq.ledger import Ledger, seal, unseal
+from glyphq.ledger import Ledger
 from glyphq.local_blobs import LocalBlobs
 from glyphq.object_names import (
     chunk_of,
@@ -26,6 +26,7 @@ from glyphq.object_names import (
     record_key,
     result_key,
 )
+from glyphq.seals import seal, unseal
 from tests.unit.ledgers import (
     DAMAGES,
     EMPTIED,

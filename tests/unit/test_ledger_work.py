@@ -13,8 +13,9 @@ from uuid_utils import uuid7
 from glyphq import results
 from glyphq.errors import DamagedObject, JobAlreadyEnded, StoreError
 from glyphq.jobs import Counts, End, Job, JobState, Model
-from glyphq.ledger import Ledger, seal
+from glyphq.ledger import Ledger
 from glyphq.object_names import chunk_of, end_key, record_key, result_key
+from glyphq.seals import seal
 from tests.unit.ledgers import (
     DAMAGES,
     MODEL,
